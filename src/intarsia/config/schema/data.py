@@ -1,0 +1,191 @@
+"""`data_config`: what the input files hold and how rows become batches."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from intarsia.config.schema.base import cloud
+from intarsia.core.params import StrictModel
+
+
+class FieldType(StrEnum):
+    """Type of a raw column."""
+
+    INT32 = "INT32"
+    INT64 = "INT64"
+    STRING = "STRING"
+    FLOAT = "FLOAT"
+    DOUBLE = "DOUBLE"
+    BOOL = "BOOL"
+
+
+class InputType(StrEnum):
+    """File formats. Those of a cloud or a queue are known, and refused when the data are opened."""
+
+    CSVInput = "CSVInput"
+    CSVInputV2 = "CSVInputV2"
+    CSVInputEx = "CSVInputEx"
+    ParquetInput = "ParquetInput"
+    ParquetInputV2 = "ParquetInputV2"
+    ParquetInputV3 = "ParquetInputV3"
+    TFRecordInput = "TFRecordInput"
+    BatchTFRecordInput = "BatchTFRecordInput"
+    CriteoInput = "CriteoInput"
+    DummyInput = "DummyInput"
+    RTPInput = "RTPInput"
+    RTPInputV2 = "RTPInputV2"
+    OdpsInput = "OdpsInput"
+    OdpsInputV2 = "OdpsInputV2"
+    OdpsInputV3 = "OdpsInputV3"
+    OdpsRTPInput = "OdpsRTPInput"
+    OdpsRTPInputV2 = "OdpsRTPInputV2"
+    DataHubInput = "DataHubInput"
+    KafkaInput = "KafkaInput"
+    HiveInput = "HiveInput"
+    HiveRTPInput = "HiveRTPInput"
+    HiveParquetInput = "HiveParquetInput"
+
+
+class InputField(StrictModel):
+    """One raw column."""
+
+    input_name: str
+    """Name of the column (CSV without a header: the position in this list is the position in the line)."""
+    input_type: FieldType = FieldType.STRING
+    """Type of the column's values."""
+    default_val: str | int | float | bool | None = None
+    """Value that an empty cell gets. Default: empty text, 0, 0.0 or false."""
+    input_dim: int = 1
+    """Numbers in one cell."""
+    input_shape: int = 1
+    """Shape of one cell."""
+    ignore_val: str | int | float | None = None
+    """A value that means `missing`."""
+    user_define_fn: str | None = cloud("label functions of the user's own code are not loaded from a file")
+    user_define_fn_path: str | None = cloud("label functions of the user's own code are not loaded from a file")
+    user_define_fn_res_type: FieldType | None = cloud("label functions of the user's own code are not loaded from a file")
+
+
+class ExtraLabelFunc(StrictModel):
+    """A label computed from other labels."""
+
+    label_name: str
+    """Name of the new label."""
+    label_func: str
+    """Expression over label names, for instance `clk * buy`."""
+
+
+class SplitConfig(StrictModel):
+    """How one set of rows becomes training, validation and test parts. Has no counterpart in EasyRec."""
+
+    by: Literal["time", "random", "leave_one_out", "user"] = "time"
+    """`time`: one point in time for all; `random`: rows at random; `leave_one_out`: each user's last rows; `user`:
+    disjoint users."""
+    valid: float = Field(default=0.1, ge=0)
+    """Share of the rows in the validation part (leave_one_out: rows of each user)."""
+    test: float = Field(default=0.1, ge=0)
+    """Share of the rows in the test part (leave_one_out: rows of each user)."""
+
+
+class LogConfig(StrictModel):
+    """Column roles of an interaction log. Has no counterpart in EasyRec."""
+
+    user_field: str = "user_id"
+    """Column with the user's id."""
+    item_field: str = "item_id"
+    """Column with the item's id."""
+    rating_field: str | None = None
+    """Column with the rating."""
+    time_field: str | None = None
+    """Column with the time."""
+    title_field: str | None = None
+    """Column of the item table that is shown beside recommendations."""
+    positive_rating: float | None = None
+    """Ratings at or above this are positive (label 1); the others are negative (label 0)."""
+    history_field: str = "history"
+    """Name of the column that this adds: items of the user's positive rows strictly before the row, oldest first."""
+    max_history: int = Field(default=50, ge=1)
+    """Latest items of the history that are kept."""
+
+
+class DataConfig(StrictModel):
+    """Input files, columns, labels and batches."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Rows in one training step."""
+    eval_batch_size: int = Field(default=4096, ge=1)
+    """Rows in one evaluation step."""
+    input_fields: list[InputField] = []
+    """The raw columns, in file order where there is no header."""
+    auto_expand_input_fields: bool = False
+    """Whether `name[1-3]` in an input_name stands for name1, name2, name3."""
+    label_fields: list[str] = []
+    """Columns that hold labels."""
+    label_sep: list[str] = []
+    """Separator inside each multi-valued label."""
+    label_dim: list[int] = []
+    """Number of values in each label."""
+    extra_label_func: list[ExtraLabelFunc] = []
+    """Labels computed from other labels."""
+    feature_fields: list[str] = []
+    """Columns that features may read. Default: all."""
+    sample_weight: str | None = None
+    """Column that multiplies each row's loss."""
+    input_type: InputType = InputType.CSVInput
+    """Format of the files."""
+    separator: str = ","
+    """What stands between two cells."""
+    selected_cols: str = ""
+    """Comma-separated positions or names of the columns to read. Default: all."""
+    with_header: bool = False
+    """Whether the first line holds column names."""
+    rtp_separator: str = ";"
+    """What stands between the columns of an RTP file."""
+    ignore_error: bool = False
+    """Whether rows that cannot be read are skipped and counted instead of being an error."""
+    on_bad_rows: Literal["error", "skip"] | None = None
+    """`error` or `skip`: the plainer spelling of ignore_error, which it overrides. Not in EasyRec."""
+    data_compression_type: str = ""
+    """`GZIP`, or empty: told by the file's ending."""
+    shuffle: bool = True
+    """Whether training rows are shuffled (over the whole data set) in each epoch."""
+    shuffle_buffer_size: int = Field(default=32, ge=0)
+    """Read only when streaming: row groups that are mixed at a time."""
+    num_epochs: int = Field(default=0, ge=0)
+    """Passes over the training data; 0: until train_config.num_steps, or once if that is 0 too."""
+    prefetch_size: int = Field(default=32, ge=0)
+    """Upper bound of the batches that are prepared ahead of the model."""
+    drop_remainder: bool = False
+    """Whether the last, smaller batch of an epoch is left out."""
+    streaming: bool | None = None
+    """Whether Parquet is read by row groups at each pass. Default: only where it does not fit. Not in EasyRec."""
+    cache_dir: str | None = None
+    """Folder for encoded columns. Default: `$INTARSIA_CACHE` or the user's cache folder. Not in EasyRec."""
+    use_cache: bool = True
+    """Whether encoded columns are kept and reused. Not in EasyRec."""
+    dataset: str | None = None
+    """Name of a catalogued data set, such as `ml-100k`, or a folder that holds it. Not in EasyRec."""
+    log: LogConfig | None = None
+    """Column roles of an interaction log. Not in EasyRec."""
+    split: SplitConfig | None = None
+    """How rows are split where no eval_input_path is given. Not in EasyRec."""
+    num_parallel_calls: int | None = cloud("reading uses all cores")
+    n_data_batch_tfrecord: int | None = None
+    """Rows in one record of a BatchTFRecordInput."""
+    file_shard: bool | None = cloud("processes share the rows, not the files")
+    pai_worker_queue: bool | None = cloud("a switch of a cloud's job queue")
+    pai_worker_slice_num: int | None = cloud("a switch of a cloud's job queue")
+    chief_redundant: bool | None = cloud("there is no chief process")
+    negative_sampler: dict[str, Any] | None = None
+    """Graph sampler, weighted."""
+    negative_sampler_v2: dict[str, Any] | None = None
+    """Graph sampler over items without an edge to the user."""
+    hard_negative_sampler: dict[str, Any] | None = None
+    """Graph sampler with hard negatives."""
+    hard_negative_sampler_v2: dict[str, Any] | None = None
+    """Graph sampler with hard negatives over edges."""
+    negative_sampler_in_memory: dict[str, Any] | None = None
+    """Uniform sampler in memory."""

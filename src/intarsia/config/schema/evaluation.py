@@ -1,0 +1,138 @@
+"""`eval_config` and `export_config`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from intarsia.config.schema.base import cloud
+from intarsia.core.params import StrictModel
+
+Reduction = Literal["mean", "mean_by_sample_num", "mean_by_positive_num"]
+
+
+class Auc(StrictModel):
+    """Area under the ROC curve, exact."""
+
+    num_thresholds: int | None = cloud("the area is exact")
+
+
+class GroupedAuc(StrictModel):
+    """AUC of each user, averaged; users with one class only are left out and counted."""
+
+    uid_field: str
+    """Column that names the user."""
+    reduction: Reduction = "mean"
+    """Weight of a user: equal, rows, or positive rows."""
+
+
+class SessionAuc(StrictModel):
+    """AUC of each session, averaged."""
+
+    session_id_field: str
+    """Column that names the session."""
+    reduction: Reduction = "mean"
+    """Weight of a session: equal, rows, or positive rows."""
+
+
+class TopK(StrictModel):
+    """A metric at one depth."""
+
+    topk: int = Field(default=5, ge=1)
+    """Depth."""
+
+
+class NoOptions(StrictModel):
+    """A metric without options."""
+
+
+METRIC_SHORTHANDS = {"mae": "mean_absolute_error", "mse": "mean_squared_error", "rmse": "root_mean_squared_error"}
+
+
+class MetricConfig(StrictModel):
+    """One metric; set one of the fields. A bare word such as `auc` will do."""
+
+    auc: Auc | None = None
+    """Area under the ROC curve."""
+    gauc: GroupedAuc | None = None
+    """AUC by user, averaged."""
+    session_auc: SessionAuc | None = None
+    """AUC by session, averaged."""
+    logloss: NoOptions | None = None
+    """Mean negative log likelihood. Not in EasyRec."""
+    accuracy: NoOptions | None = None
+    """Share of right classes (binary: threshold 0.5)."""
+    precision: NoOptions | None = None
+    """True positives among predicted positives at threshold 0.5."""
+    recall: NoOptions | None = None
+    """True positives among positives at threshold 0.5."""
+    max_f1: NoOptions | None = None
+    """Highest F1 over all thresholds of the probability."""
+    mean_absolute_error: NoOptions | None = None
+    """Mean absolute error; `mae` for short."""
+    mean_squared_error: NoOptions | None = None
+    """Mean squared error; `mse` for short."""
+    root_mean_squared_error: NoOptions | None = None
+    """Root of the mean squared error; `rmse` for short."""
+    recall_at_topk: TopK | None = None
+    """Recall of match models at a depth."""
+    precision_at_topk: TopK | None = None
+    """Precision of match models at a depth."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            data = {data: {}}
+        if isinstance(data, dict):
+            return {METRIC_SHORTHANDS.get(k, k): {} if v is None else v for k, v in data.items()}
+        return data
+
+
+class EvalConfig(StrictModel):
+    """Evaluation."""
+
+    metrics_set: list[MetricConfig] = []
+    """The metrics. Default: auc and logloss for classification, rmse and mae for regression."""
+    num_examples: int = Field(default=0, ge=0)
+    """Rows to evaluate; 0: all."""
+    eval_interval_secs: int | None = cloud("evaluation follows checkpoints")
+    max_evals: int | None = cloud("evaluation follows checkpoints")
+    save_graph: bool | None = cloud("there is no graph file")
+    eval_online: bool | None = cloud("metrics over training batches are not comparable")
+
+
+class MultiValueFields(StrictModel):
+    """Columns that hold several values in an exported model."""
+
+    input_name: list[str] = []
+    """Names of the columns."""
+
+
+class ExportConfig(StrictModel):
+    """What is kept of a run."""
+
+    batch_size: int | None = cloud("exported models take any batch size")
+    exporter_type: Literal["final", "latest", "best", "none"] = "final"
+    """Weights that the bundle holds: of the last step, or of the best evaluation."""
+    best_exporter_metric: str = "auc"
+    """Metric that `best` and the early stop follow."""
+    metric_bigger: bool = True
+    """Whether a larger best_exporter_metric is better."""
+    enable_early_stop: bool = False
+    """Whether training stops when the metric stops improving."""
+    max_check_steps: int = Field(default=10000, ge=1)
+    """Early stop: steps without improvement."""
+    exports_to_keep: int = Field(default=1, ge=1)
+    """Best checkpoints that are kept."""
+    early_stop_func: str | None = cloud("functions of the user's own code are not loaded from a file")
+    early_stop_params: str | None = cloud("functions of the user's own code are not loaded from a file")
+    multi_placeholder: bool | None = cloud("inputs of an exported model are named columns")
+    placeholder_named_by_input: bool | None = cloud("inputs of an exported model are named columns")
+    multi_value_fields: MultiValueFields | None = cloud("told by the features")
+    auto_multi_value: bool | None = cloud("told by the features")
+    filter_inputs: bool | None = cloud("only the columns that features read are inputs")
+    export_features: bool | None = cloud("an option of a closed server")
+    export_rtp_outputs: bool | None = cloud("an option of a closed server")
+    asset_files: list[str] | None = cloud("the bundle holds all that it needs")

@@ -1,0 +1,1 @@
+"""What every piece leans on: errors, declared hyperparameters, batches, safe files, safe expressions."""
