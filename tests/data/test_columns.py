@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -22,11 +24,11 @@ def rows_of(jagged):
     if jagged.inner_offsets is not None:
         inner = jagged.inner_offsets.tolist()
         values = jagged.values.tolist()
-        steps = [values[a:b] for a, b in zip(inner[:-1], inner[1:], strict=True)]
+        steps = [values[a:b] for a, b in itertools.pairwise(inner)]
     else:
         steps = jagged.values.tolist()
     offsets = jagged.offsets.tolist()
-    return [steps[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [steps[a:b] for a, b in itertools.pairwise(offsets)]
 
 
 ragged = st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=12)
