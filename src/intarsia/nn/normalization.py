@@ -1,0 +1,36 @@
+"""Batch normalisation over the last axis."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MOMENTUM = 0.99
+EPSILON = 1e-3
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of the last axis: every other axis counts as rows.
+
+    A training batch of a single row has no variance; it is normalised by the running statistics, which it leaves as
+    they are, so that the odd last batch of an epoch cannot stop or spoil a training.
+
+    Args:
+        num_features: Size of the last axis.
+        momentum: Share of the running statistics that a batch leaves unchanged (torch calls 1 - momentum so).
+        eps: Added to the variance.
+        affine: Whether scale and shift are learned.
+    """
+
+    def __init__(
+        self, num_features: int, *, momentum: float = MOMENTUM, eps: float = EPSILON, affine: bool = True
+    ) -> None:
+        super().__init__(num_features, eps=eps, momentum=1.0 - momentum, affine=affine)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        if self.training and rows.shape[0] > 1:
+            return super().forward(rows).view(inputs.shape)
+        out = F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return out.view(inputs.shape)
