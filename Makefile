@@ -1,0 +1,50 @@
+# Each target sets up what it needs in .venv first; nothing has to be installed before but Python (3.11 or newer) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HISTORY ?= 50,181,258
+DATA_DIR ?=
+
+.PHONY: demo test lint fuzz bench docs clean
+
+demo: $(VENV)/.run
+	$(BIN)/python examples/demo.py --history $(HISTORY) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m pytest -m fuzz
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/run_all.py
+
+docs: $(VENV)/.run
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+# The stamps say which extras are installed; editing pyproject.toml makes them stale.
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@ $(VENV)/.run
+
+$(VENV)/.lint: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	touch $@ $(VENV)/.test $(VENV)/.run
