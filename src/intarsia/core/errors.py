@@ -72,6 +72,12 @@ class TrainingError(IntarsiaError):
     exit_code = 5
 
 
+class EvaluationError(IntarsiaError):
+    """Predictions cannot be measured, for instance because some are not numbers."""
+
+    exit_code = 7
+
+
 class MissingExtraError(IntarsiaError):
     """A feature needs an optional dependency that is not installed."""
 
