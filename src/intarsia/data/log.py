@@ -88,7 +88,9 @@ def build_log(
         empty = events[name].is_null() | (events[name] == "")
         if empty.any():
             row = int(empty.arg_max() or 0)
-            raise DataError(f"ids must not be empty. Received: no `{name}` in row {row + 1} of the log. Remove such rows.")
+            raise DataError(
+                f"ids must not be empty. Received: no `{name}` in row {row + 1} of the log. Remove such rows."
+            )
     for name in (config.rating_field, config.time_field):
         if name is not None:
             events = _as_numbers(events, name)
@@ -129,7 +131,9 @@ def _side_table(table: pl.DataFrame | None, events: pl.DataFrame, key: str, what
     if table is None:
         return seen
     if key not in table.columns:
-        raise DataError(f"the {what} table lacks the column `{key}`. Columns: {', '.join(table.columns)}. Rename one of these.")
+        raise DataError(
+            f"the {what} table lacks the column `{key}`. Columns: {', '.join(table.columns)}. Rename one of these."
+        )
     table = table.with_columns(pl.col(key).cast(pl.String))
     double = table[key].is_duplicated()
     if double.any():
@@ -155,7 +159,9 @@ def histories(log: Log) -> Histories:
     before = np.cumsum(positive) - positive  # positive events before this one, over all users
     codes = events[user].rle_id().to_numpy().astype(np.int64)
     # Events of one user at one moment share the window that ends before the first of them.
-    moment_start = events.select((pl.col(user).rle_id() != pl.col(user).rle_id().shift(1)) | (pl.col("__time") != pl.col("__time").shift(1)))
+    moment_start = events.select(
+        (pl.col(user).rle_id() != pl.col(user).rle_id().shift(1)) | (pl.col("__time") != pl.col("__time").shift(1))
+    )
     is_start = moment_start.to_series().fill_null(True).to_numpy()
     first_of_moment = np.maximum.accumulate(np.where(is_start, np.arange(len(before)), 0))
     user_start = np.zeros(len(before), dtype=bool)

@@ -1,0 +1,82 @@
+"""An entry of the catalogue, and finding one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from intarsia.core.errors import DataError
+from intarsia.data.catalogue.fetch import Source, fetch
+
+
+@dataclass(frozen=True)
+class RawLog:
+    """What a reader finds: the interactions and perhaps side tables, columns named in the entry's own way."""
+
+    interactions: pl.DataFrame
+    users: pl.DataFrame | None = None
+    items: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """One public data set.
+
+    Attributes:
+        name: Name in pipeline files.
+        title: One line of what it is.
+        licence: What its publisher asks for.
+        sources: Where it can be had, in the order in which they are tried.
+        read: Reads a folder that holds its files in any of the known layouts.
+        defaults: Column roles and features for the short form, as a pipeline file would have them.
+    """
+
+    name: str
+    title: str
+    licence: str
+    sources: tuple[Source, ...]
+    read: Callable[[Path], RawLog]
+    defaults: Mapping[str, object]
+
+    def load(self, folder: str | Path | None = None) -> RawLog:
+        """Reads the data set, from `folder` or from the cache, which is filled first where it is empty."""
+        return self.read(Path(folder) if folder is not None else fetch(self.name, self.sources))
+
+
+_MODULES = {"ml-100k": "ml_100k"}
+
+
+def dataset_names() -> list[str]:
+    """Names of all entries."""
+    return sorted(_MODULES)
+
+
+def resolve_dataset(name: str) -> tuple[DatasetEntry, Path | None]:
+    """The entry that a pipeline file's `dataset` names, and the folder where it names a local copy.
+
+    Args:
+        name: Name of an entry; or a folder whose name (or whose parent's) is that of an entry; or `name:folder`.
+
+    Raises:
+        DataError: No such entry.
+    """
+    label, _, given = name.partition(":")
+    folder = Path(given) if given else None
+    if label not in _MODULES and Path(name).is_dir():
+        folder, label = (
+            Path(name),
+            next((part for part in reversed(Path(name).resolve().parts) if part in _MODULES), name),
+        )
+    if label not in _MODULES:
+        close = difflib.get_close_matches(label, _MODULES, n=3)
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(dataset_names())}."
+        raise DataError(
+            f"dataset must name an entry of the catalogue. Received: {name!r}. {hint} A local copy is named as `ml-100k:folder`."
+        )
+    entry: DatasetEntry = importlib.import_module(f"intarsia.data.catalogue.{_MODULES[label]}").ENTRY
+    return entry, folder
