@@ -45,7 +45,7 @@ class DenseColumn:
         Args:
             rows: (B,) row numbers, or a slice.
         """
-        return Dense(to_tensor(self.values[rows]))
+        return Dense(to_tensor(rows_of(self.values, rows)))
 
     def slice(self, start: int, stop: int) -> DenseColumn:
         """Rows `start:stop` without a copy."""
@@ -106,18 +106,18 @@ class JaggedColumn:
         Args:
             rows: (B,) row numbers, or a slice.
         """
-        starts, ends = self.starts[rows], self.ends[rows]
+        starts, ends = rows_of(self.starts, rows), rows_of(self.ends, rows)
         offsets = offsets_of(ends - starts)
         steps = _pick(starts, ends, offsets)
         inner: Array | None = None
         if self.inner_offsets is not None:
-            first, last = self.inner_offsets[:-1][steps], self.inner_offsets[1:][steps]
+            first, last = rows_of(self.inner_offsets[:-1], steps), rows_of(self.inner_offsets[1:], steps)
             inner = offsets_of(last - first)
             steps = _pick(first, last, inner)
         return Jagged(
-            values=to_tensor(self.values[steps]),
+            values=to_tensor(rows_of(self.values, steps)),
             offsets=torch.from_numpy(offsets),
-            weights=None if self.weights is None else to_tensor(self.weights[steps]),
+            weights=None if self.weights is None else to_tensor(rows_of(self.weights, steps)),
             inner_offsets=None if inner is None else torch.from_numpy(inner),
         )
 
@@ -133,11 +133,11 @@ class JaggedColumn:
         steps = _pick(self.starts, self.ends, offsets)
         inner: Array | None = None
         if self.inner_offsets is not None:
-            first, last = self.inner_offsets[:-1][steps], self.inner_offsets[1:][steps]
+            first, last = rows_of(self.inner_offsets[:-1], steps), rows_of(self.inner_offsets[1:], steps)
             inner = offsets_of(last - first)
             steps = _pick(first, last, inner)
-        weights = None if self.weights is None else self.weights[steps]
-        return JaggedColumn.from_offsets(self.values[steps], offsets, weights, inner)
+        weights = None if self.weights is None else rows_of(self.weights, steps)
+        return JaggedColumn.from_offsets(rows_of(self.values, steps), offsets, weights, inner)
 
 
 Column = DenseColumn | JaggedColumn
@@ -155,6 +155,11 @@ def ranges(starts: Array, offsets: Array) -> npt.NDArray[np.int64]:
     """All positions of the ranges that begin at `starts` and are as long as `offsets` says, one after another."""
     shift = np.repeat(starts.astype(np.int64) - offsets[:-1], np.diff(offsets))
     return np.asarray(shift + np.arange(offsets[-1], dtype=np.int64))
+
+
+def rows_of(array: Array, rows: Rows) -> Array:
+    """Rows of an array: a view for a slice; `take` for row numbers, which is faster than indexing."""
+    return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
 
 
 def _pick(starts: Array, ends: Array, offsets: Array) -> Rows:

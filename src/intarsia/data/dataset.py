@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from intarsia.core.batch import Batch, Dense, Feature
-from intarsia.data.columns import Array, Column, DenseColumn, JaggedColumn, Rows, to_tensor
+from intarsia.data.columns import Array, Column, DenseColumn, JaggedColumn, Rows, rows_of, to_tensor
 from intarsia.data.schema import Schema
 
 
@@ -35,7 +35,7 @@ class PackedColumns:
 
     def take(self, rows: Rows) -> dict[str, Dense]:
         """A batch: all features are views into one (F, B) tensor, in which each of them is contiguous."""
-        gathered = to_tensor(self.matrix[rows].T)
+        gathered = to_tensor(rows_of(self.matrix, rows).T)
         if self.matrix.dtype.kind == "f":
             return {name: Dense(gathered[k].unsqueeze(1)) for k, name in enumerate(self.names)}
         return {name: Dense(gathered[k]) for k, name in enumerate(self.names)}
@@ -141,9 +141,9 @@ class SampleDataset:
         size = len(range(*rows.indices(self.num_rows))) if isinstance(rows, slice) else len(rows)
         return Batch(
             features=features,
-            labels={name: _floats(values[rows]) for name, values in self.labels.items()},
-            weights=None if self.weights is None else _floats(self.weights[rows]),
-            ids={name: to_tensor(values[rows]) for name, values in self.ids.items()},
+            labels={name: _floats(rows_of(values, rows)) for name, values in self.labels.items()},
+            weights=None if self.weights is None else _floats(rows_of(self.weights, rows)),
+            ids={name: to_tensor(rows_of(values, rows)) for name, values in self.ids.items()},
             size=size,
         )
 
