@@ -9,7 +9,9 @@ from pydantic import Field
 
 def cloud(reason: str) -> Any:
     """A field that is accepted because existing files carry it, and means nothing here; named once in a notice."""
-    return Field(default=None, description=f"Accepted, no effect here: {reason}", json_schema_extra={"no_effect": reason})
+    return Field(
+        default=None, description=f"Accepted, no effect here: {reason}", json_schema_extra={"no_effect": reason}
+    )
 
 
 def extension(kind: str) -> dict[str, Any]:

@@ -66,7 +66,9 @@ class InputField(StrictModel):
     """A value that means `missing`."""
     user_define_fn: str | None = cloud("label functions of the user's own code are not loaded from a file")
     user_define_fn_path: str | None = cloud("label functions of the user's own code are not loaded from a file")
-    user_define_fn_res_type: FieldType | None = cloud("label functions of the user's own code are not loaded from a file")
+    user_define_fn_res_type: FieldType | None = cloud(
+        "label functions of the user's own code are not loaded from a file"
+    )
 
 
 class ExtraLabelFunc(StrictModel):

@@ -1,0 +1,42 @@
+"""The nearest right names for a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+MAX_KEYS = 16
+"""Lists of right names up to this length are shown whole."""
+
+_BUDGET = 40_000
+_LONGEST = 80
+
+
+class Suggester:
+    """Finds near names, up to a budget: a file with a thousand wrong names gets its errors without delay."""
+
+    def __init__(self) -> None:
+        self.left = _BUDGET
+
+    def near(self, name: object, known: Iterable[str]) -> list[str]:
+        """Up to three names like `name`, best first."""
+        word = str(name)
+        candidates = list(known)
+        self.left -= len(candidates)
+        if self.left < 0 or len(word) > _LONGEST:
+            return []
+        by_lower = {candidate.lower(): candidate for candidate in reversed(candidates)}
+        found = difflib.get_close_matches(word.lower(), list(by_lower), n=3, cutoff=0.6)
+        return [by_lower[lower] for lower in found]
+
+    def hint(self, name: object, known: Iterable[str], what: str) -> str:
+        """A sentence to end a message: the nearest names, or all where there are few; may be empty."""
+        candidates = list(dict.fromkeys(known))
+        if not candidates:
+            return f" There are no {what}."
+        near = self.near(name, candidates)
+        if near:
+            return f" Did you mean {' or '.join(f'`{n}`' for n in near)}?"
+        if len(candidates) <= MAX_KEYS:
+            return f" The {what}: {', '.join(candidates)}."
+        return ""
