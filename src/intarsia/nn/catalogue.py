@@ -11,7 +11,13 @@ from types import MappingProxyType
 
 from intarsia.core.errors import BuildError
 from intarsia.core.params import StrictModel, config_from_signature
+from intarsia.nn.attention_pool import AttentionPool
+from intarsia.nn.auxiliary_loss import AuxiliaryLoss
+from intarsia.nn.bst import BST
 from intarsia.nn.component import Component, nearest
+from intarsia.nn.cross import Cross
+from intarsia.nn.din import DIN
+from intarsia.nn.dot_interaction import DotInteraction
 from intarsia.nn.fm import FM
 from intarsia.nn.merge import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
 from intarsia.nn.mlp import DNN, MLP
@@ -23,6 +29,8 @@ from intarsia.nn.native import (
     Flatten,
     LayerNormalization,
 )
+from intarsia.nn.seq_augment import SeqAugment
+from intarsia.nn.text_cnn import TextCNN
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,14 @@ _BUILT_IN = (
     ComponentEntry("MLP", MLP, "mlp"),
     ComponentEntry("DNN", DNN, "dnn"),
     ComponentEntry("FM", FM, "fm"),
+    ComponentEntry("Cross", Cross, "cross"),
+    ComponentEntry("DotInteraction", DotInteraction, "dot_interaction"),
+    ComponentEntry("DIN", DIN, "din"),
+    ComponentEntry("BST", BST, "bst"),
+    ComponentEntry("TextCNN", TextCNN, "text_cnn"),
+    ComponentEntry("AttentionPool", AttentionPool),
+    ComponentEntry("SeqAugment", SeqAugment, "seq_aug", aliases=("SeqAugmentOps",)),
+    ComponentEntry("AuxiliaryLoss", AuxiliaryLoss),
     ComponentEntry("Add", Add),
     ComponentEntry("Average", Average),
     ComponentEntry("Concatenate", Concatenate),
