@@ -1,0 +1,200 @@
+"""What all table optimizers share: finding the touched rows, their state, and checkpoints of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from intarsia.core.errors import BuildError, CheckpointError
+from intarsia.nn.embedding.collection import EmbeddingCollection
+from intarsia.nn.embedding.fbgemm import FbgemmEngine
+from intarsia.nn.embedding.fused import FusedTable
+from intarsia.nn.table_optim.gradients import Collections, gradient, listed
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A kind of state: `start` everywhere, one number for each entry of a table or for each of its rows."""
+
+    start: float = 0.0
+    row_wise: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """A fused weight that an optimizer trains."""
+
+    collection: EmbeddingCollection
+    table: FusedTable
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The weight; looked up anew, because a module may replace it."""
+        return self.collection.fused_weight(self.table.name)
+
+    @property
+    def engine(self) -> FbgemmEngine | None:
+        """FBGEMM, where it trains this weight."""
+        engine = self.collection.engine(self.table.name)
+        return engine if isinstance(engine, FbgemmEngine) else None
+
+
+class TableOptimizer(ABC):
+    """Updates the rows of embedding tables that a batch has read, and no others.
+
+    A step sums the gradients of repeated ids and changes each touched row once; its cost does not depend on the size
+    of the tables. Rows that no batch reads keep their values and their state to the last bit, whatever momentum or
+    decay the optimizer has. Weight decay is not applied to tables.
+
+    Args:
+        collections: One collection, or several whose tables have different names.
+        lr: Learning rate.
+        groups: Groups of tables to train (`TableSpec.group`). Default: all.
+
+    Raises:
+        BuildError: Two tables have one name, or a group has no tables.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, collections: Collections, *, lr: float, groups: Collection[str] | None = None) -> None:
+        self.targets = _targets(listed(collections), groups)
+        self.param_groups: list[dict[str, Any]] = [{"params": [target.weight for target in self.targets], "lr": lr}]
+        self.num_steps = 0
+        self._state: dict[int, dict[str, Tensor]] = {}
+        for target in self.targets:
+            target.collection.set_engine(target.table.name, None)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next update."""
+        return float(self.param_groups[0]["lr"])
+
+    def set_lr(self, lr: float) -> None:
+        """Sets the learning rate of the next update."""
+        self.param_groups[0]["lr"] = lr
+
+    def step(self) -> None:
+        """One update of the rows that have a gradient.
+
+        Raises:
+            TrainingError: A table has a dense gradient.
+        """
+        self.num_steps += 1
+        with torch.no_grad():
+            for place, target in enumerate(self.targets):
+                if target.engine is not None:
+                    target.engine.stepped()
+                    continue
+                found = gradient(target.weight, target.table)
+                if found is not None and len(found[0]):
+                    self.update(target.weight, self._slots(place), *found)
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients."""
+        for target in self.targets:
+            target.weight.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Step, learning rate and, by table name, the state; its tensors are views of the optimizer's own."""
+        tables = {
+            spec.name: {name: target.table.rows(slot, spec) for name, slot in self._slots(place).items()}
+            for place, target in enumerate(self.targets)
+            for spec in target.table.tables
+        }
+        return {"kind": type(self).__name__, "step": self.num_steps, "lr": self.lr, "tables": tables}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over the state of an optimizer of the same kind; how tables were fused does not matter.
+
+        Raises:
+            CheckpointError: Kind, tables or shapes differ. Nothing is changed then.
+        """
+        problems = self._mismatches(state)
+        if problems:
+            raise CheckpointError("this is the state of other tables or of another optimizer: " + "; ".join(problems))
+        self.num_steps = int(state["step"])
+        self.set_lr(float(state["lr"]))
+        for place, target in enumerate(self.targets):
+            for spec in target.table.tables:
+                for name, slot in self._slots(place).items():
+                    target.table.rows(slot, spec).copy_(state["tables"][spec.name][name])
+
+    @abstractmethod
+    def slot(self, name: str) -> Slot:
+        """Shape and start of one of `slots`."""
+
+    @abstractmethod
+    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+        """Updates the given rows of one weight and of its state.
+
+        Args:
+            weight: (num_rows + 1, D); the last row belongs to nobody.
+            state: (num_rows + 1, D) or (num_rows + 1,) by slot.
+            rows: (R,) int64, rising.
+            grads: (R, D); may be overwritten.
+        """
+
+    def adopt(self, target: Target, state: dict[str, Tensor]) -> None:
+        """Lets state that lives elsewhere, (num_rows + 1, ...) by slot, be this optimizer's state of a weight."""
+        for name, values in state.items():
+            values.fill_(self.slot(name).start)
+        self._state[self.targets.index(target)] = state
+
+    def _slots(self, place: int) -> dict[str, Tensor]:
+        if place not in self._state:
+            weight = self.targets[place].weight
+            kinds = {name: self.slot(name) for name in self.slots}
+            self._state[place] = {
+                # Zeros take no memory before they are written to.
+                name: torch.zeros(shape, device=weight.device)
+                if kind.start == 0.0
+                else torch.full(shape, kind.start, device=weight.device)
+                for name, kind in kinds.items()
+                for shape in [weight.shape[:1] if kind.row_wise else weight.shape]
+            }
+        return self._state[place]
+
+    def _mismatches(self, state: Mapping[str, Any]) -> list[str]:
+        kind = type(self).__name__
+        if state.get("kind") != kind:
+            return [f"expected the state of {kind}, found that of {state.get('kind')}"]
+        found = dict(state["tables"])
+        out = []
+        for place, target in enumerate(self.targets):
+            for spec in target.table.tables:
+                slots = found.pop(spec.name, None)
+                if slots is None:
+                    out.append(f"no state of the table `{spec.name}`")
+                    continue
+                for name, slot in self._slots(place).items():
+                    expected = tuple(target.table.rows(slot, spec).shape)
+                    shape = tuple(slots[name].shape) if name in slots else None
+                    if shape != expected:
+                        out.append(f"table `{spec.name}`, `{name}`: expected shape {expected}, found {shape}")
+        return out + [f"state of an unknown table `{name}`" for name in found]
+
+
+def _targets(collections: list[EmbeddingCollection], groups: Collection[str] | None) -> list[Target]:
+    seen: set[str] = set()
+    for collection in collections:
+        for name in collection.table_names:
+            if name in seen:
+                raise BuildError(
+                    f"tables of one optimizer have different names. Received `{name}` twice: rename one, or make one "
+                    "optimizer for each collection"
+                )
+            seen.add(name)
+    targets = [Target(collection, table) for collection in collections for table in collection.fused.values()]
+    if groups is None:
+        return targets
+    known = sorted({target.table.group for target in targets})
+    for group in groups:
+        if group not in known:
+            raise BuildError(f"no table is in the group `{group}`. Groups: {', '.join(known) or 'none'}")
+    return [target for target in targets if target.table.group in groups]
