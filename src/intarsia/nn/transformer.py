@@ -141,9 +141,8 @@ class TransformerLayer(nn.Module):
             attended = packing.unpad(self._attend(packing.pad(self.query(keys)), key, value, packing.mask))
         else:
             residual = tokens.index_select(0, read)
-            attended = self._attend(
-                self.query(keys.index_select(0, read)).unsqueeze(1), key, value, packing.mask
-            ).squeeze(1)
+            query = self.query(keys.index_select(0, read)).unsqueeze(1)
+            attended = self._attend(query, key, value, packing.mask).squeeze(1)
         hidden: Tensor = residual + self.dropout(self.attention_output(attended))
         if self.norm_first:
             return hidden + self._feed_forward(self.output_norm(hidden))
