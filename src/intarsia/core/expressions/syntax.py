@@ -8,6 +8,7 @@ is refused while running: whole numbers beyond 64 bits and lists beyond `MAX_ITE
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -160,7 +161,10 @@ def normalised(text: str, namespace: Namespace) -> str:
 def _parse(source: str, shift: int, namespace: Namespace) -> ast.expr:
     shown = source[shift:]
     try:
-        body = ast.parse(source, mode="eval").body
+        with warnings.catch_warnings():
+            # `1if x` and the like are refused or read as Python does; its warning names no file of the user's.
+            warnings.simplefilter("ignore")
+            body = ast.parse(source, mode="eval").body
     except SyntaxError as error:
         start = (error.offset or 1) - 1 - shift
         reason = f"the expression cannot be read: {printable(error.msg)}"

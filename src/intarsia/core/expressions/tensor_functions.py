@@ -20,6 +20,7 @@ from intarsia.core.expressions.tensor_values import (
     Number,
     Operand,
     Shape,
+    broadcast_size,
     check_pair,
     check_size,
     limited,
@@ -173,8 +174,8 @@ def _permute(x: Tensor, perm: Shape) -> Tensor:
 def _matmul(x: Tensor, y: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     left, right = x.mT if transpose_a else x, y.mT if transpose_b else y
     if left.dim() > 1 and right.dim() > 1 and not torch.compiler.is_compiling():
-        batch = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])  # type: ignore[no-untyped-call]
-        check_size(math.prod(batch) * left.shape[-2] * right.shape[-1], left, right)
+        batch = broadcast_size(left.shape[:-2], right.shape[:-2])
+        check_size(batch * left.shape[-2] * right.shape[-1], left, right)
     return left @ right
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from intarsia.core.expressions.functions import Converter
 from intarsia.core.expressions.operations import MAX_ITEMS, describe
 
-MAX_ELEMENTS = 2**30
+MAX_ELEMENTS = 2**28
 
 Number = int | float
 Operand = Tensor | int | float
@@ -124,5 +125,9 @@ def check_size(elements: int, *operands: Tensor) -> None:
 def check_pair(left: object, right: object) -> None:
     """Refuses an operator whose broadcast result would be too large. Not traced: sizes may be symbols there."""
     if isinstance(left, Tensor) and isinstance(right, Tensor) and not torch.compiler.is_compiling():
-        shape = torch.broadcast_shapes(left.shape, right.shape)  # type: ignore[no-untyped-call]
-        check_size(math.prod(shape), left, right)
+        check_size(broadcast_size(left.shape, right.shape), left, right)
+
+
+def broadcast_size(left: Sequence[int], right: Sequence[int]) -> int:
+    """Elements of two shapes' common shape; where they do not fit, the operator itself says so."""
+    return math.prod(map(max, zip_longest(reversed(left), reversed(right), fillvalue=1)))
