@@ -1,0 +1,1 @@
+"""The training loop: schedules, optimizers, checkpoints that resume exactly, several processes."""
