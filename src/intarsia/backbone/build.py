@@ -15,8 +15,9 @@ from intarsia.backbone.groups import Group, GroupEmbedder, resolve_groups
 from intarsia.backbone.inputs import GroupReader, InputLayer, RawInput
 from intarsia.backbone.plan import MAIN, GraphPlan, Planner
 from intarsia.config.schema import Backbone as BackboneConfig
-from intarsia.config.schema import Block, EmbeddingLayerConfig, FeatureGroup, Layer, LayerStep
+from intarsia.config.schema import Block, FeatureGroup, Layer
 from intarsia.config.schema import InputLayer as InputLayerConfig
+from intarsia.config.schema.model import EmbeddingLayerConfig, LayerStep
 from intarsia.core.batch import Batch, Dense, Feature, Jagged
 from intarsia.core.errors import BuildError, ConfigError, IntarsiaError, Problem
 from intarsia.core.expressions.tensors import compile_lambda, compile_slice

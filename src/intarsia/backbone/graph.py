@@ -191,7 +191,7 @@ class BlockModule(nn.Module):
     @property
     def loss_name(self) -> str:
         """Name of the auxiliary loss in logs."""
-        kind = getattr(self.operation, "loss_type", "auxiliary")
+        kind = getattr(self.operation, "loss_name", "auxiliary_loss")
         return f"{self.node.name}_{kind}"
 
     @property

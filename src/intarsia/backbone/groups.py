@@ -19,6 +19,7 @@ from intarsia.core.batch import Batch, Dense, Feature, Jagged
 from intarsia.core.errors import BuildError, Problem
 from intarsia.data.schema import FeatureSpec, Schema
 from intarsia.nn.embedding import EmbeddingCollection, Lookup, TableSpec
+from intarsia.nn.embedding.pooling import segment_pool
 
 SHARED = "shared"
 
@@ -223,22 +224,7 @@ def _project(feature: Feature, spec: FeatureSpec, weight: Tensor | None) -> Tens
         return values
     if spec.sequence:
         return replace(feature, values=values)
-    return _segment(values, feature, spec.combiner)
-
-
-def _segment(values: Tensor, feature: Jagged, combiner: str) -> Tensor:
-    """Pools steps (S, D) into rows (B, D); rows without steps become zeros."""
-    rows = len(feature)
-    owner = torch.repeat_interleave(torch.arange(rows, device=values.device), feature.lengths)
-    out = values.new_zeros(rows, values.shape[1])
-    if combiner in ("min", "max"):
-        index = owner.unsqueeze(1).expand_as(values)
-        return out.scatter_reduce(0, index, values, f"a{combiner}", include_self=False)
-    pooled = out.index_add(0, owner, values)
-    if combiner == "sum":
-        return pooled
-    count = feature.lengths.clamp(min=1).to(values.dtype).unsqueeze(1)
-    return pooled / (count if combiner == "mean" else count.sqrt())
+    return segment_pool(values, feature.offsets, spec.combiner)
 
 
 def _check_same(have: TableSpec, want: TableSpec, group: Group, spec: FeatureSpec) -> None:

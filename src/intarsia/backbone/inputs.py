@@ -15,7 +15,7 @@ from intarsia.core.errors import BuildError, Problem
 from intarsia.data.schema import FeatureSpec
 from intarsia.nn.attention_pool import AttentionPool
 from intarsia.nn.din import DIN
-from intarsia.nn.normalization import BatchNormalization, LayerNormalization
+from intarsia.nn.native import BatchNormalization, LayerNormalization
 from intarsia.nn.sequence import to_padded
 from intarsia.nn.text_cnn import TextCNN
 
@@ -115,6 +115,7 @@ def _pooler(spec: FeatureSpec, group: Group) -> nn.Module:
     combiner = dict(spec.sequence_combiner or {})
     if combiner.get("text_cnn") is not None:
         options = {k: v for k, v in combiner["text_cnn"].items() if v is not None}
+        options["pad_sequence_length"] = options.get("pad_sequence_length") or spec.max_length or max(options["filter_sizes"])
         return TextCNN(dim=group.width(spec), **options)
     if combiner.get("attention") is not None:
         return AttentionPool(dim=group.width(spec))
@@ -176,7 +177,7 @@ class TargetAttention(nn.Module):
         count = len(self.attention.hist)
         hist = torch.cat(steps[:count], dim=-1)
         query = keys if self.transform is None else self.transform(keys)
-        scores = self.din.scores(hist, lengths, query)
+        scores = self.din.weights(hist, lengths, query)
         out = [(scores.unsqueeze(1) @ hist).squeeze(1)]
         out.extend((scores.unsqueeze(1) @ aux).squeeze(1) for aux in steps[count:])
         if self.attention.config.need_key_feature:
@@ -227,8 +228,8 @@ class InputLayer(nn.Module):
 
     def _make_norm(self, width: int) -> nn.Module | None:
         if self.config.do_batch_norm:
-            return BatchNormalization(num_features=width)
-        return LayerNormalization(normalized_shape=width) if self.config.do_layer_norm else None
+            return BatchNormalization(in_features=width)
+        return LayerNormalization(in_features=width) if self.config.do_layer_norm else None
 
     def forward(self, embedded: Embedded) -> Any:
         """The group's features; see `InputLayer` in the schema for the forms."""

@@ -79,16 +79,17 @@ class DIN(Component):
     def forward(self, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Keys (B, L, D), lengths (B,) int64, query (B, D') to (B, D'), or (B, 2 D') with the query appended."""
         keys, lengths, query = inputs
+        weight = self.weights(keys, lengths, query)
+        pooled = (weight.unsqueeze(1) @ keys[..., : self.query_dim]).squeeze(1)
+        return torch.cat([pooled, query], dim=-1) if self.need_target_feature else pooled
+
+    def weights(self, keys: Tensor, lengths: Tensor, query: Tensor) -> Tensor:
+        """(B, L) weight of each step, 0 where there is none; for pooling further sequences by the same attention."""
         mask = length_mask(lengths, keys.shape[1])  # (B, L)
         row, step = mask.nonzero(as_tuple=True)  # (S,), (S,) the real steps, row by row
         k = keys.flatten(0, 1).index_select(0, row * keys.shape[1] + step)  # (S, D)
         q = torch.nn.functional.pad(query, (0, self.dim - self.query_dim)).index_select(0, row)
         score = self.attention_dnn(torch.cat([q, k, q - k, q * k], dim=-1)).squeeze(-1)  # (S,)
         if self.attention_normalizer == "softmax":
-            padded = score.new_zeros(mask.shape).masked_scatter(mask, score)
-            weight = masked_softmax(padded, mask)[mask]
-        else:
-            weight = torch.sigmoid(score / self.dim**0.5)
-        weighted = weight.unsqueeze(-1) * k[:, : self.query_dim]
-        pooled = weighted.new_zeros(query.shape).index_add(0, row, weighted)
-        return torch.cat([pooled, query], dim=-1) if self.need_target_feature else pooled
+            return masked_softmax(score.new_zeros(mask.shape).masked_scatter(mask, score), mask)
+        return score.new_zeros(mask.shape).masked_scatter(mask, torch.sigmoid(score / self.dim**0.5))

@@ -1,0 +1,1 @@
+"""The fitted bundle and the way to it: data opened, a model trained, rows scored, items recommended."""

@@ -1,0 +1,248 @@
+"""From a pipeline to a fitted recommender in a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from intarsia.config.load import LoadedConfig
+from intarsia.config.resolve import dump_yaml
+from intarsia.config.schema import PipelineConfig
+from intarsia.core.errors import ConfigError, DataError
+from intarsia.core.files import write_json, write_text
+from intarsia.evaluation.evaluate import Evaluation, evaluate
+from intarsia.evaluation.metrics import build_metrics
+from intarsia.evaluation.metrics.base import MetricValue
+from intarsia.models.catalogue import build
+from intarsia.recommender.pipeline import load_pipeline, located, pipeline_from, short_form
+from intarsia.recommender.prepare import Prepared, label_name, prepare
+from intarsia.recommender.recommender import Recommender
+from intarsia.training.distributed import join_world
+from intarsia.training.protocols import Reporter
+from intarsia.training.restore import restore
+from intarsia.training.trainer import Trainer, TrainResult
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished run.
+
+    Attributes:
+        recommender: The bundle, which is saved in the run folder.
+        result: How training went.
+        evaluations: The exported weights on each part, `valid` and `test` where there are such.
+        rows: Rows of each part.
+        seconds: Wall time of reading and encoding (`data`), training (`train`) and the final evaluation (`evaluate`).
+    """
+
+    recommender: Recommender
+    result: TrainResult
+    evaluations: dict[str, Evaluation]
+    rows: dict[str, int]
+    seconds: dict[str, float]
+
+
+def fit(
+    model: str | Path | Mapping[str, Any],
+    data: Any = None,
+    *,
+    valid: Any = None,
+    test: Any = None,
+    run_dir: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+) -> Recommender:
+    """Trains a model and gives the fitted recommender.
+
+    Args:
+        model: Name of a model with a shipped configuration (`DeepFM`), a pipeline file, or a pipeline as a mapping.
+        data: Name of a catalogued data set (with a model's name); or a data frame of training rows (with a pipeline).
+        valid: Data frame of validation rows, where `data` is one.
+        test: Data frame of test rows, where `data` is one.
+        run_dir: Folder of the run. Default: `model_dir` of the pipeline, else a folder in `runs/`.
+        overrides: Values to set, each `path=value`, such as `train_config.num_epochs=3`.
+        resume: Whether to go on with a run that was interrupted.
+
+    Raises:
+        ConfigError: The pipeline is wrong; all problems at once.
+        DataError: The data are missing or break a rule.
+        TrainingError: Training cannot go on.
+
+    Example:
+        >>> rec = intarsia.fit("DeepFM", data="ml-100k")          # doctest: +SKIP
+        >>> rec.recommend(history=[[50, 181, 258]], k=10)         # doctest: +SKIP
+    """
+    loaded, frames = _loaded(model, data, overrides)
+    if frames is not None:
+        frames = {**frames, **{k: v for k, v in (("valid", valid), ("test", test)) if v is not None}}
+    return run(loaded, run_dir=run_dir, frames=frames, resume=resume).recommender
+
+
+def _loaded(model: str | Path | Mapping[str, Any], data: Any, overrides: Sequence[str]) -> tuple[LoadedConfig, Any]:
+    frames = None if data is None or isinstance(data, str) else {"train": data}
+    if isinstance(model, Mapping):
+        return pipeline_from(model, overrides), frames
+    text = str(model)
+    if isinstance(data, str):
+        return short_form(text, data, overrides), None
+    if Path(text).suffix:
+        return load_pipeline(text, overrides), frames
+    raise DataError(f"`{text}` is the name of a model, so `data` must name a data set, such as 'ml-100k'.")
+
+
+def run(
+    loaded: LoadedConfig,
+    *,
+    run_dir: str | Path | None = None,
+    frames: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+    tensorboard: bool = False,
+) -> Fitted:
+    """Prepares data, trains, evaluates, saves; see `fit`.
+
+    Args:
+        loaded: A checked pipeline.
+        run_dir: Folder of the run.
+        frames: Data frames instead of files, by part.
+        resume: Whether to go on from the latest checkpoint of the folder.
+        overwrite: Whether a folder with another run's checkpoints is emptied.
+        reporter: Is told of progress.
+        tensorboard: Whether TensorBoard files are written too.
+    """
+    config = loaded.config
+    folder = Path(run_dir or config.model_dir or _default_folder(loaded))
+    world = join_world()
+    if world.writes:
+        _claim(folder, resume, overwrite)
+    started = time.perf_counter()
+    prepared = prepare(config, frames=frames, rank=world.rank, world_size=world.size)
+    seconds = {"data": time.perf_counter() - started}
+    if world.writes:
+        write_text(folder / "pipeline.yaml", dump_yaml(config))
+    seed_everything(config.train_config.seed)
+    with located(loaded.source):
+        model = build(config.model, prepared.schema, backend=config.train_config.embedding_backend)
+    if config.train_config.fine_tune_checkpoint and not resume:
+        train = config.train_config
+        report = restore(
+            model,
+            train.fine_tune_checkpoint,
+            var_map=train.fine_tune_ckpt_var_map or None,
+            restore_filters=config.model.restore_filters,
+            force_shape_compatible=train.force_restore_shape_compatible,
+        )
+        if reporter is not None:
+            reporter.message(str(report))
+    trainer = Trainer(
+        model,
+        config.train_config,
+        run_dir=folder,
+        train=prepared.train,
+        evaluate=_evaluator(model, config, prepared) if prepared.parts else None,
+        num_epochs=_num_epochs(config),
+        export=config.export_config,
+        reporter=reporter,
+        world=world,
+        schema_hash=_digest(prepared.schema.to_json()),
+        tensorboard=tensorboard,
+    )
+    started = time.perf_counter()
+    result = trainer.fit(resume=resume)
+    seconds["train"] = time.perf_counter() - started
+    started = time.perf_counter()
+    evaluations = {part: evaluate_part(model, config, loader) for part, loader in prepared.parts.items()}
+    seconds["evaluate"] = time.perf_counter() - started
+    metrics = {part: {n: v.value for n, v in e.values.items()} for part, e in evaluations.items()}
+    recommender = Recommender(config, prepared.schema, prepared.encoder, model, prepared.known, metrics)
+    if world.writes:
+        recommender.save(folder / "bundle")
+        write_json(
+            folder / "result.json",
+            {
+                "metrics": metrics,
+                "rows": prepared.rows,
+                "steps": result.steps,
+                "epochs": result.epochs,
+                "best_step": result.best_step,
+                "stopped_because": result.stopped_because,
+                "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            },
+        )
+    recommender.folder = folder
+    return Fitted(recommender, result, evaluations, prepared.rows, seconds)
+
+
+def evaluate_part(model: torch.nn.Module, config: PipelineConfig, loader: Any) -> Evaluation:
+    """The pipeline's metrics of a model on a part of its data."""
+    metrics = build_metrics(
+        config.eval_config.metrics_set, loss_type=config.model.loss_type, num_class=config.model.num_class
+    )
+    return evaluate(
+        model,
+        loader.epoch(0),
+        metrics,
+        label=label_name(config),
+        device=next(model.parameters()).device,
+        num_examples=config.eval_config.num_examples,
+    )
+
+
+def _evaluator(model: torch.nn.Module, config: PipelineConfig, prepared: Prepared) -> Any:
+    """Evaluates on the validation part, or on the test part where there is no other."""
+    loader = prepared.parts.get("valid") or prepared.parts["test"]
+
+    def measure() -> dict[str, MetricValue]:
+        return evaluate_part(model, config, loader).values
+
+    return measure
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python's, NumPy's and torch's global generators."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - some libraries still draw from it
+    torch.manual_seed(seed)
+
+
+def _num_epochs(config: PipelineConfig) -> int:
+    wanted = config.train_config.num_epochs
+    return config.data_config.num_epochs if wanted is None else wanted
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _default_folder(loaded: LoadedConfig) -> Path:
+    name = Path(loaded.source.name).stem if loaded.source.name else loaded.config.model.model_class
+    return Path("runs") / name.replace(" ", "-").lower()
+
+
+def _claim(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Makes the folder of the run; refuses to mix it with another run's."""
+    checkpoints = folder / "checkpoints"
+    used = checkpoints.is_dir() and any(checkpoints.iterdir())
+    if used and not resume:
+        if not overwrite:
+            raise ConfigError(
+                f"the run folder {folder} holds checkpoints of another run. Go on with --resume, start anew with --overwrite, or "
+                "choose another folder."
+            )
+        import shutil
+
+        for name in ("checkpoints", "bundle", "tensorboard"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("metrics.jsonl", "result.json"):
+            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)

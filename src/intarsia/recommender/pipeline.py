@@ -1,0 +1,80 @@
+"""Pipeline files with the messages of all components and models, and errors of the assembler with file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from intarsia.config.fields import Extensions
+from intarsia.config.load import LoadedConfig, Source, from_mapping, load
+from intarsia.config.schema import Backbone
+from intarsia.core.errors import BuildError, ConfigError, Problem
+from intarsia.data.catalogue import resolve_dataset
+from intarsia.models import catalogue as models
+from intarsia.nn import catalogue as components
+
+
+def extensions() -> Extensions:
+    """The options of every component and model, for the strict reading of pipeline files."""
+    layers = {e.field: components.config_of(e) for e in components.COMPONENTS.values() if e.field}
+    classes = {n: components.config_of(e) for e in components.COMPONENTS.values() for n in (e.name, *e.aliases)}
+    fields = {(Backbone, "top_mlp"): classes["MLP"]}
+    return Extensions({"layer": layers, "model": _model_messages()}, {"layer": classes}, fields)  # type: ignore[arg-type]
+
+
+@cache
+def _model_messages() -> Mapping[str, Any]:
+    return models.messages()
+
+
+def load_pipeline(path: str | Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """Reads a pipeline file strictly, options of components and models included.
+
+    Raises:
+        ConfigError: Everything that is wrong with it.
+    """
+    return load(path, overrides=overrides, extensions=extensions())
+
+
+def pipeline_from(data: Mapping[str, Any], overrides: Sequence[str] = (), name: str = "") -> LoadedConfig:
+    """The same for a mapping made in Python."""
+    return from_mapping(data, name=name, overrides=overrides, extensions=extensions())
+
+
+def short_form(model_class: str, data: str, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """The pipeline of a model's shipped configuration on a catalogued data set.
+
+    Args:
+        model_class: Name of a model.
+        data: Name of a data set, perhaps with a local folder: `ml-100k:folder`.
+        overrides: Values to set.
+
+    Raises:
+        ConfigError: No such model, or a model without a shipped configuration.
+        DataError: No such data set.
+    """
+    entry, folder = resolve_dataset(data)
+    shipped = models.shipped_yaml(model_class)
+    if shipped is None:
+        raise ConfigError(f"`{model_class}` ships no configuration. Write a pipeline file and train that.")
+    pipeline: dict[str, Any] = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    for key, value in entry.defaults.items():
+        ours = pipeline.setdefault(key, {})
+        pipeline[key] = {**value, **ours} if isinstance(value, dict) else value
+    pipeline["data_config"]["dataset"] = entry.name if folder is None else f"{entry.name}:{folder}"
+    return pipeline_from(pipeline, overrides, f"{model_class} on {entry.name}")
+
+
+@contextmanager
+def located(source: Source) -> Iterator[None]:
+    """Adds file and line to problems that are found when a model is assembled."""
+    try:
+        yield
+    except BuildError as error:
+        problems = [p if p.where else Problem(source.where(p.path), p.path, p.message) for p in error.problems]
+        raise BuildError(problems) from error

@@ -1,0 +1,473 @@
+"""Opens the data of a pipeline: files, data frames or a log become encoded training, validation and test parts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from intarsia.config.schema import DataConfig, FeatureConfig, InputType, LogConfig, PipelineConfig, SplitConfig
+from intarsia.core.batch import Batch
+from intarsia.core.errors import ConfigError, DataError
+from intarsia.data.cache import EncodedCache, cache_key
+from intarsia.data.catalogue import resolve_dataset
+from intarsia.data.columns import Column, JaggedColumn
+from intarsia.data.dataset import SampleDataset
+from intarsia.data.features import FeatureEncoder
+from intarsia.data.labels import check_labels, drop_unlabelled, group_ids, label_columns, labels_from, weights_from
+from intarsia.data.loader import Loader
+from intarsia.data.log import LABEL, Log, build_log, histories, split_rows
+from intarsia.data.reading import ReadResult, from_frame, read_table, resolve_paths, row_group_index
+from intarsia.data.schema import Schema
+from intarsia.evaluation.evaluate import Evaluation, evaluate
+from intarsia.evaluation.metrics import build_metrics
+from intarsia.recommender.known import Known
+
+if TYPE_CHECKING:
+    from intarsia.recommender.recommender import Recommender
+    from intarsia.training.protocols import BatchSource
+
+LOG = logging.getLogger("intarsia")
+STREAM_ABOVE_SHARE_OF_MEMORY = 0.25
+
+
+@dataclass
+class Prepared:
+    """Encoded parts of the data.
+
+    Attributes:
+        encoder: Fitted on the training part.
+        schema: Features, labels, id columns.
+        train: Training batches.
+        parts: `valid` and `test`, where there are such.
+        known: Users and items, where the data were a log.
+        rows: Rows of each part (training rows of a stream are not counted).
+    """
+
+    encoder: FeatureEncoder
+    schema: Schema
+    train: BatchSource
+    parts: dict[str, Loader] = field(default_factory=dict)
+    known: Known | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some rows of a data set."""
+
+    dataset: SampleDataset
+    index: npt.NDArray[np.int64]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return len(self.index)
+
+    def take(self, rows: npt.NDArray[np.integer[Any]] | slice) -> Batch:
+        """The given rows of the subset."""
+        return self.dataset.take(self.index[rows])
+
+
+def prepare(
+    config: PipelineConfig,
+    *,
+    base_dir: Path | None = None,
+    frames: Mapping[str, Any] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Prepared:
+    """Reads and encodes all parts of the data.
+
+    Args:
+        config: The pipeline.
+        base_dir: Folder that relative paths start from. Default: the working directory.
+        frames: Data frames instead of files, by part: `train`, and perhaps `valid` and `test`.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Raises:
+        DataError: Data are missing or break a rule.
+        ConfigError: The pipeline names no training data, or features that do not fit.
+    """
+    opener = _Opener(config, base_dir, rank, world_size)
+    if frames is not None:
+        return opener.from_frames(frames)
+    if config.data_config.dataset is not None or config.data_config.log is not None:
+        return opener.from_log()
+    return opener.from_files()
+
+
+def feature_configs(config: PipelineConfig) -> list[FeatureConfig]:
+    """The features of a pipeline.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    features = config.feature_config.features if config.feature_config is not None else config.feature_configs
+    if not features:
+        raise ConfigError("a pipeline needs `feature_config.features`. Received: none.")
+    return list(features)
+
+
+def metric_columns(config: PipelineConfig) -> list[str]:
+    """Raw columns that metrics and losses group rows by."""
+    names = []
+    for metric in config.eval_config.metrics_set:
+        names += [metric.gauc.uid_field] if metric.gauc else []
+        names += [metric.session_auc.session_id_field] if metric.session_auc else []
+    return list(dict.fromkeys(names))
+
+
+def label_name(config: PipelineConfig) -> str:
+    """The label that the model learns.
+
+    Raises:
+        ConfigError: The pipeline names none.
+    """
+    labels = _label_fields(config.data_config)
+    if config.model.label_name:
+        return config.model.label_name
+    if not labels:
+        raise ConfigError("a pipeline needs `data_config.label_fields`. Received: none.")
+    return labels[0]
+
+
+def _label_fields(data: DataConfig) -> list[str]:
+    if data.label_fields or (data.dataset is None and data.log is None):
+        return list(data.label_fields)
+    return [LABEL]
+
+
+def _data_config(config: PipelineConfig) -> DataConfig:
+    data = config.data_config.model_copy(update={"label_fields": _label_fields(config.data_config)})
+    if config.parquet_train_input and data.input_type not in (InputType.ParquetInputV2, InputType.ParquetInputV3):
+        data = data.model_copy(update={"input_type": InputType.ParquetInput})
+    return data
+
+
+class _Opener:
+    def __init__(self, config: PipelineConfig, base_dir: Path | None, rank: int, world_size: int) -> None:
+        self.config = config
+        self.data = _data_config(config)
+        self.base_dir = base_dir
+        self.rank, self.world_size = rank, world_size
+        self.label = label_name(config)
+        self.encoder = FeatureEncoder(feature_configs(config), self.data, base_dir=base_dir)
+        self.ids = metric_columns(config)
+
+    # Sources
+
+    def from_files(self) -> Prepared:
+        config = self.config
+        train = config.train_input_path or config.parquet_train_input
+        if train is None:
+            raise ConfigError(
+                "a pipeline needs training data: `train_input_path`, `parquet_train_input` or `data_config.dataset`."
+            )
+        paths = resolve_paths(train, self.base_dir)
+        others = {"valid": config.eval_input_path or config.parquet_eval_input, "test": config.test_input_path}
+        if self._streams(paths):
+            return self._stream(paths, others)
+        key = self._key(paths)
+        cached = self._cached(key)
+        parts: dict[str, SampleDataset] = {}
+        if cached is not None:
+            parts["train"] = cached
+        else:
+            read = self._read(paths)
+            self.encoder.fit(read.frame)
+            parts["train"] = self._dataset(read)
+            self._keep(key, parts["train"], with_encoder=True)
+        if self.data.split is not None and not any(others.values()):
+            return self._finish(self._split(parts["train"], self.data.split))
+        for part, spec in others.items():
+            if spec is not None:
+                parts[part] = self._part(resolve_paths(spec, self.base_dir), key)
+        return self._finish(parts)
+
+    def from_frames(self, frames: Mapping[str, Any]) -> Prepared:
+        unknown = [name for name in frames if name not in ("train", "valid", "test")]
+        if unknown or "train" not in frames:
+            raise DataError(f"frames are named train, valid, test, and train must be there. Received: {', '.join(frames)}")
+        read = {name: from_frame(frame, self.data, columns=self._columns()) for name, frame in frames.items()}
+        self.encoder.fit(read["train"].frame)
+        parts = {name: self._dataset(result) for name, result in read.items()}
+        if len(parts) == 1 and self.data.split is not None:
+            return self._finish(self._split(parts["train"], self.data.split))
+        return self._finish(parts)
+
+    def from_log(self) -> Prepared:
+        log = open_log(self.config, self.base_dir)
+        past = histories(log)
+        split = split_rows(log, self.data.split or SplitConfig(), self.config.train_config.seed)
+        rows = log.rows()
+        history = log.config.history_field
+        own = rows.with_columns(pl.col(log.config.item_field).alias(history))
+        self.encoder.fit(own[split["train"]])
+        names = {config.name: config for config in self.encoder.features}
+        reading = [name for name, config in names.items() if history in config.input_names]
+        columns: dict[str, Column] = dict(self.encoder.transform(rows, only=[n for n in names if n not in reading]))
+        for name in reading:
+            flat = self.encoder.transform(pl.DataFrame({history: past.items}), only=[name])[name]
+            columns[name] = _windows(flat, past.starts, past.ends, names[name], len(past.items))
+        dataset = SampleDataset(
+            self._schema(),
+            columns,
+            {self.label: rows[self.label].to_numpy().astype(np.float32)},
+            None,
+            group_ids(rows, self.ids),
+            rows.height,
+        )
+        check_labels(dataset.labels[self.label], self.config.model.num_class, self.config.model.loss_type, name=self.label)
+        prepared = self._finish({part: Subset(dataset, index) for part, index in split.items() if len(index)})
+        prepared.known = Known.from_log(log, past)
+        return prepared
+
+    # Reading and encoding
+
+    def _columns(self) -> list[str]:
+        labels = label_columns(self.data, [self.label])
+        weight = [self.data.sample_weight] if self.data.sample_weight else []
+        return list(dict.fromkeys([*self.encoder.input_columns, *labels, *weight, *self.ids]))
+
+    def _read(self, paths: Sequence[Path]) -> ReadResult:
+        result = read_table(paths, self.data, columns=self._columns())
+        result = drop_unlabelled(result, self.data, [self.label])
+        if result.skipped:
+            examples = "; ".join(str(example) for example in result.examples[:2])
+            LOG.warning("%d bad rows were left out, such as: %s", result.skipped, examples)
+        return result
+
+    def _dataset(self, read: ReadResult) -> SampleDataset:
+        return encode(self.encoder, read, self.data, self._schema(), self.label, self.ids, self.config)
+
+    def _part(self, paths: Sequence[Path], train_key: str) -> SampleDataset:
+        key = self._key(paths, train_key)
+        cached = self._cached(key, with_encoder=False)
+        if cached is not None:
+            return cached
+        dataset = self._dataset(self._read(paths))
+        self._keep(key, dataset, with_encoder=False)
+        return dataset
+
+    def _schema(self) -> Schema:
+        return Schema(self.encoder.schema_features, {self.label: _label_dim(self.data, self.label)}, tuple(self.ids))
+
+    def _split(self, dataset: SampleDataset, config: SplitConfig) -> dict[str, Subset]:
+        if config.by != "random":
+            raise ConfigError(
+                f"data_config.split by `{config.by}` needs an interaction log (data_config.log). Received: plain rows. Use "
+                "`by: random`, or give eval_input_path."
+            )
+        order = np.random.default_rng([self.config.train_config.seed, 0x5917]).permutation(len(dataset))
+        test = round(len(order) * config.test)
+        valid = round(len(order) * config.valid)
+        parts = {"train": order[test + valid :], "valid": order[test : test + valid], "test": order[:test]}
+        return {name: Subset(dataset, np.sort(rows)) for name, rows in parts.items() if len(rows)}
+
+    def _finish(self, parts: Mapping[str, SampleDataset | Subset]) -> Prepared:
+        data = self.data
+        train = Loader(
+            parts["train"],
+            data.batch_size,
+            data.shuffle,
+            self.config.train_config.seed,
+            data.drop_remainder,
+            min(data.prefetch_size, 4),
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        rest = {name: Loader(part, data.eval_batch_size) for name, part in parts.items() if name != "train"}
+        rows = {name: part.num_rows for name, part in parts.items()}
+        return Prepared(self.encoder, self._schema(), train, rest, None, rows)
+
+    # Streaming
+
+    def _streams(self, paths: Sequence[Path]) -> bool:
+        parquet = self.data.input_type.value.startswith("Parquet") or all(p.suffix == ".parquet" for p in paths)
+        if self.data.streaming is not None:
+            if self.data.streaming and not parquet:
+                raise ConfigError("data_config.streaming reads Parquet by row groups. Received: other files. Convert them first.")
+            return self.data.streaming
+        if not parquet:
+            return False
+        return sum(group.nbytes for group in row_group_index(paths)) > STREAM_ABOVE_SHARE_OF_MEMORY * _memory()
+
+    def _stream(self, paths: Sequence[Path], others: Mapping[str, str | None]) -> Prepared:
+        from intarsia.data.streaming import open_stream
+
+        LOG.info("training data are streamed by row groups")
+        source = open_stream(
+            paths,
+            self.data,
+            self.encoder,
+            schema=self._schema,
+            columns=self._columns(),
+            label=self.label,
+            ids=self.ids,
+            config=self.config,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        parts = {n: self._dataset(self._read(resolve_paths(s, self.base_dir))) for n, s in others.items() if s is not None}
+        loaders = {name: Loader(part, self.data.eval_batch_size) for name, part in parts.items()}
+        return Prepared(self.encoder, self._schema(), source, loaders, None, {n: len(p) for n, p in parts.items()})
+
+    # Cache
+
+    def _key(self, paths: Sequence[Path], parent: str = "") -> str:
+        reading = self.data.model_dump(
+            mode="json", exclude={"batch_size", "eval_batch_size", "shuffle", "shuffle_buffer_size", "num_epochs", "prefetch_size", "split"}
+        )
+        vocabularies = [_stat(f.vocab_file, self.base_dir) for f in self.encoder.features if f.vocab_file]
+        features = [f.model_dump(mode="json") for f in self.encoder.features]
+        return cache_key(paths, reading, features, self.label, self.ids, vocabularies, parent)
+
+    def _cache(self) -> EncodedCache | None:
+        return EncodedCache(self.data.cache_dir) if self.data.use_cache else None
+
+    def _cached(self, key: str, with_encoder: bool = True) -> SampleDataset | None:
+        cache = self._cache()
+        found = None if cache is None else cache.load(key)
+        if found is not None and with_encoder and cache is not None:
+            folder = cache.directory / f"{key}.features"
+            if not folder.is_dir():
+                return None
+            self.encoder = FeatureEncoder.load(folder)
+        return found
+
+    def _keep(self, key: str, dataset: SampleDataset, *, with_encoder: bool) -> None:
+        cache = self._cache()
+        if cache is None:
+            return
+        if with_encoder:
+            try:
+                self.encoder.save(cache.directory / f"{key}.features")
+            except OSError as error:
+                LOG.warning("vocabularies cannot be cached in %s: %s", cache.directory, error)
+                return
+        cache.store(key, dataset)
+
+
+def encode(
+    encoder: FeatureEncoder,
+    read: ReadResult,
+    data: DataConfig,
+    schema: Schema,
+    label: str,
+    ids: Sequence[str],
+    config: PipelineConfig,
+) -> SampleDataset:
+    """Rows that were read, encoded, with checked labels, weights and id codes."""
+    labels = labels_from(read.frame, data, [label], origin=read.origin)
+    check_labels(labels[label], config.model.num_class, config.model.loss_type, name=label, origin=read.origin)
+    return SampleDataset(
+        schema,
+        encoder.transform(read.frame),
+        labels,
+        weights_from(read.frame, data, origin=read.origin),
+        group_ids(read.frame, ids),
+        read.frame.height,
+    )
+
+
+def open_log(config: PipelineConfig, base_dir: Path | None = None) -> Log:
+    """The interaction log of a pipeline: a catalogued data set, or the training files.
+
+    Raises:
+        DataError: The data are missing or break a rule.
+    """
+    data = config.data_config
+    roles = data.log or LogConfig()
+    if data.dataset is None:
+        if config.train_input_path is None:
+            raise ConfigError("data_config.log needs the log's files in `train_input_path`, or `data_config.dataset`.")
+        fields = data.model_copy(update={"label_fields": []})
+        return build_log(read_table(resolve_paths(config.train_input_path, base_dir), fields).frame, roles)
+    entry, folder = resolve_dataset(data.dataset)
+    raw = entry.load(folder if folder is None or base_dir is None else base_dir / folder)
+    return build_log(raw.interactions, roles, raw.users, raw.items)
+
+
+def open_part(recommender: Recommender, data: Any | None) -> Loader:
+    """Labelled rows for the evaluation of a bundle; see `Recommender.evaluate`."""
+    config = recommender.config
+    opener_data = _data_config(config)
+    if data is None:
+        spec = config.test_input_path or config.eval_input_path or config.parquet_eval_input
+        if spec is None:
+            parts = prepare(config).parts
+            part = parts.get("test") or parts.get("valid")
+            if part is None:
+                raise DataError("the pipeline names no test or validation data. Give `evaluate` some files or a data frame.")
+            return part
+        data = spec
+    label, ids = label_name(config), metric_columns(config)
+    weight = [opener_data.sample_weight] if opener_data.sample_weight else []
+    columns = [*recommender.encoder.input_columns, *label_columns(opener_data, [label]), *weight, *ids]
+    columns = list(dict.fromkeys(columns))
+    if isinstance(data, str | Path):
+        read = read_table(resolve_paths(str(data)), opener_data, columns=columns)
+    else:
+        read = from_frame(data, opener_data, columns=columns)
+    read = drop_unlabelled(read, opener_data, [label])
+    dataset = encode(recommender.encoder, read, opener_data, recommender.schema, label, ids, config)
+    return Loader(dataset, config.data_config.eval_batch_size)
+
+
+def evaluate_on(recommender: Recommender, loader: Loader) -> Evaluation:
+    """The pipeline's metrics of a bundle on labelled batches."""
+    config = recommender.config
+    metrics = build_metrics(
+        config.eval_config.metrics_set, loss_type=config.model.loss_type, num_class=config.model.num_class
+    )
+    device = next(recommender.model.parameters()).device
+    return evaluate(
+        recommender.model,
+        loader.epoch(0),
+        metrics,
+        label=label_name(config),
+        device=device,
+        num_examples=config.eval_config.num_examples,
+    )
+
+
+def _windows(
+    column: Column, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], config: FeatureConfig, count: int
+) -> JaggedColumn:
+    """A column of single values as windows into it."""
+    if not isinstance(column, JaggedColumn) or len(column.values) != count:
+        raise ConfigError(
+            f"`{config.name}` reads histories, so it must be a SequenceFeature or TagFeature of ids. Received: {config.feature_type}"
+        )
+    if config.max_seq_len:
+        starts = np.maximum(starts, ends - config.max_seq_len)
+    return replace(column, starts=starts, ends=ends)
+
+
+def _label_dim(data: DataConfig, label: str) -> int:
+    position = data.label_fields.index(label) if label in data.label_fields else -1
+    return data.label_dim[position] if 0 <= position < len(data.label_dim) else 1
+
+
+def _stat(path: str, base_dir: Path | None) -> list[Any]:
+    file = (base_dir or Path()) / path
+    stat = file.stat() if file.exists() else None
+    return [str(file), stat.st_size if stat else 0, stat.st_mtime_ns if stat else 0]
+
+
+def _memory() -> int:
+    """Bytes of memory that this process may use."""
+    import os
+    import resource
+
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return total if limit == resource.RLIM_INFINITY else min(total, limit)
