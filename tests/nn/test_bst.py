@@ -35,10 +35,10 @@ def build(shapes: object = TRIPLE, **options: object) -> BST:
     return BST.from_inputs(shapes, **{**OPTIONS, **options}).eval()  # type: ignore[arg-type]
 
 
-def torch_layer(layer: TransformerLayer) -> nn.TransformerEncoderLayer:
+def torch_layer(layer: TransformerLayer, norm_first: bool = False) -> nn.TransformerEncoderLayer:
     """torch's own encoder layer with the same weights."""
     out = nn.TransformerEncoderLayer(
-        H, 2, 12, 0.0, lambda x: nn.functional.gelu(x, approximate="tanh"), 1e-12, batch_first=True
+        H, 2, 12, 0.0, lambda x: nn.functional.gelu(x, approximate="tanh"), 1e-12, True, norm_first
     )
     attention = out.self_attn
     attention.in_proj_weight.data = torch.cat([layer.query.weight, layer.key_value.weight]).detach()
@@ -74,6 +74,21 @@ def test_equals_torch_encoder_row_by_row(position):
         torch.testing.assert_close(full[b, : len(tokens)], hidden[0], rtol=1e-4, atol=1e-5)
         assert not full[b, len(tokens) :].any()
         torch.testing.assert_close(one[b], hidden[0, -1 if position == "tail" else 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_layer_equals_torch_layer_for_all_tokens_and_for_one(norm_first):
+    torch.manual_seed(0)
+    layer = TransformerLayer(hidden_size=H, num_heads=2, intermediate_size=12, norm_first=norm_first).eval()
+    lengths = torch.tensor([3, 2])
+    row, position = length_mask(lengths, 3).nonzero(as_tuple=True)
+    packing = Packing.of(row, position, lengths, 3)
+    tokens = torch.randn(5, H)
+    twin = torch_layer(layer, norm_first)
+    expected = torch.cat([twin(tokens[:3].unsqueeze(0))[0], twin(tokens[3:].unsqueeze(0))[0]])
+    torch.testing.assert_close(layer(tokens, packing), expected, rtol=1e-4, atol=1e-5)
+    read = torch.tensor([1, 3])
+    torch.testing.assert_close(layer(tokens, packing, read), expected[read], rtol=1e-4, atol=1e-5)
 
 
 def test_tail_without_target_reads_the_last_real_step():

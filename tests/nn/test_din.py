@@ -108,6 +108,20 @@ def test_padding_and_row_order(normalizer, training):
     assert not out[2, :3].any()
 
 
+@pytest.mark.parametrize(("normalizer", "total"), [("softmax", 1.0), ("sigmoid", None)])
+def test_weights_pool_other_sequences_too(normalizer, total):
+    torch.manual_seed(0)
+    din = DIN.from_inputs(
+        SHAPES, attention_dnn={"hidden_units": [1]}, attention_normalizer=normalizer, need_target_feature=False
+    )
+    keys, lengths, query = batch()
+    weights = din.weights(keys, lengths, query)
+    assert torch.equal(weights > 0, length_mask(lengths, 4))
+    torch.testing.assert_close(torch.einsum("bl,bld->bd", weights, keys), din((keys, lengths, query)))
+    if total is not None:
+        torch.testing.assert_close(weights.sum(1), (lengths > 0).float())
+
+
 def test_gradients_and_empty_batches():
     torch.manual_seed(0)
     din = DIN.from_inputs(SHAPES, attention_dnn={"hidden_units": [6, 1], "activation": "dice"})

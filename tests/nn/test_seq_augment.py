@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.core.errors import BuildError
@@ -37,13 +37,11 @@ def kept(length: int, rate: float) -> int:
     return math.floor(length * rate + 1e-9)
 
 
-lengths_and_rates = st.tuples(
-    st.lists(st.integers(0, 12), min_size=1, max_size=20), st.integers(1, 100), st.integers(0, 2**31)
-)
+Case = tuple[list[int], int, int]
+cases = st.tuples(st.lists(st.integers(0, 12), min_size=1, max_size=20), st.integers(1, 100), st.integers(0, 2**31))
 
 
-@given(lengths_and_rates)
-def test_crop_keeps_a_window(case):
+def check_crop(case: Case) -> None:
     lengths, percent, seed = torch.tensor(case[0]), case[1], case[2]
     rate = min(percent, 99) / 100
     out, left = build(crop_rate=rate)((numbered(lengths, 12), lengths), torch.Generator().manual_seed(seed))
@@ -55,8 +53,7 @@ def test_crop_keeps_a_window(case):
         assert not row[size:].any()
 
 
-@given(lengths_and_rates)
-def test_mask_replaces_a_fixed_number_of_steps(case):
+def check_mask(case: Case) -> None:
     lengths, rate, seed = torch.tensor(case[0]), case[1] / 100, case[2]
     out, left = build(mask_rate=rate)((numbered(lengths, 12), lengths), torch.Generator().manual_seed(seed))
     assert torch.equal(left, lengths)
@@ -66,8 +63,7 @@ def test_mask_replaces_a_fixed_number_of_steps(case):
         assert not row[n:].any()
 
 
-@given(lengths_and_rates)
-def test_reorder_shuffles_one_window(case):
+def check_reorder(case: Case) -> None:
     lengths, rate, seed = torch.tensor(case[0]), case[1] / 100, case[2]
     out, left = build(reorder_rate=rate)((numbered(lengths, 12), lengths), torch.Generator().manual_seed(seed))
     assert torch.equal(left, lengths)
@@ -76,6 +72,27 @@ def test_reorder_shuffles_one_window(case):
         moved = [i for i, v in enumerate(row[:n].tolist()) if v != i + 1]
         assert not moved or moved[-1] - moved[0] < kept(n, rate)
         assert not row[n:].any()
+
+
+@settings(max_examples=200)
+@given(cases)
+def test_every_row_is_what_its_operation_says(case):
+    for check in (check_crop, check_mask, check_reorder):
+        check(case)
+
+
+@pytest.mark.fuzz
+@settings(max_examples=10_000)
+@given(cases)
+def test_every_row_is_what_its_operation_says_long(case):
+    for check in (check_crop, check_mask, check_reorder):
+        check(case)
+
+
+def test_rounding_loses_no_step():
+    lengths = torch.tensor([100])
+    out, _ = build(mask_rate=0.29)((numbered(lengths, 100), lengths))
+    assert (out[0, :, 0] == MASKED).sum() == 29  # 100 * 0.29 is 28.999999999999996
 
 
 def frequencies(values: torch.Tensor, count: int) -> torch.Tensor:

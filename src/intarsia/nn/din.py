@@ -80,7 +80,9 @@ class DIN(Component):
         """Keys (B, L, D), lengths (B,) int64, query (B, D') to (B, D'), or (B, 2 D') with the query appended."""
         keys, lengths, query = inputs
         weight = self.weights(keys, lengths, query)
-        pooled = (weight.unsqueeze(1) @ keys[..., : self.query_dim]).squeeze(1)
+        # Padding may hold anything, also numbers that are not finite, which a weight of 0 would not silence.
+        real = keys.masked_fill(~length_mask(lengths, keys.shape[1]).unsqueeze(-1), 0.0)
+        pooled = (weight.unsqueeze(1) @ real[..., : self.query_dim]).squeeze(1)
         return torch.cat([pooled, query], dim=-1) if self.need_target_feature else pooled
 
     def weights(self, keys: Tensor, lengths: Tensor, query: Tensor) -> Tensor:
