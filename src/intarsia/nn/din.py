@@ -91,7 +91,7 @@ class DIN(Component):
         row, step = mask.nonzero(as_tuple=True)  # (S,), (S,) the real steps, row by row
         k = keys.flatten(0, 1).index_select(0, row * keys.shape[1] + step)  # (S, D)
         q = torch.nn.functional.pad(query, (0, self.dim - self.query_dim)).index_select(0, row)
-        score = self.attention_dnn(torch.cat([q, k, q - k, q * k], dim=-1)).squeeze(-1)  # (S,)
+        score: Tensor = self.attention_dnn(torch.cat([q, k, q - k, q * k], dim=-1)).squeeze(-1)  # (S,)
         if self.attention_normalizer == "softmax":
             return masked_softmax(score.new_zeros(mask.shape).masked_scatter(mask, score), mask)
         return score.new_zeros(mask.shape).masked_scatter(mask, torch.sigmoid(score / self.dim**0.5))
