@@ -241,21 +241,21 @@ class Checker:
 
     def check_groups(self, node: Node, model: Model, path: str) -> None:
         """At most one key of each group is set; `use_package_input: false` does not count."""
-        groups = list(one_ofs(model))
+        groups, fields = list(one_ofs(model)), fields_of(model)
         kind = extension_kind(model)
-        extra = [key for key in node.entries if key not in fields_of(model) and self.catalogued(kind, key, node)]
+        extra = [key for key in node.entries if key not in fields and self.catalogued(kind, key, node)]
         if kind == "layer":
             groups.append(OneOf(("st_params", *extra)))
         elif kind is not None:
             groups.append(OneOf(tuple(extra)))
         for group in groups:
-            found = [node.entries[key] for key in group.keys if key in node.entries]
+            found = [child for key, child in node.entries.items() if key in group.keys]
             found = [child for child in found if not _unset(child)]
             if len(found) > 1:
                 told = " and ".join(f"`{child.key}`{_line(child)}" for child in found)
                 at = join(path, found[1].key or "")
                 self.report.wrong(found[1], at, f"only one of these may be set, received {told}")
-            elif not found and group.needed:
+            elif not found and group.needed and all(key in fields for key in node.entries):
                 keys = ", ".join(f"`{key}`" for key in group.keys)
                 self.report.wrong(node, path, f"sets none of {keys}; set one")
 

@@ -71,9 +71,9 @@ def _message(detail: dict[str, Any]) -> str:
         name, rule = _RANGES[kind]
         return f"{rule.format(_tidy(context.get(name)))}, received {received}"
     if kind == "too_short":
-        return f"wants at least {context.get('min_length')} elements, received {context.get('actual_length')}"
+        return f"wants at least {_elements(context.get('min_length'))}, received {context.get('actual_length')}"
     if kind == "too_long":
-        return f"wants at most {context.get('max_length')} elements, received {context.get('actual_length')}"
+        return f"wants at most {_elements(context.get('max_length'))}, received {context.get('actual_length')}"
     if kind == "string_too_short":
         return f"wants at least {context.get('min_length')} characters, received {received}"
     if kind == "string_pattern_mismatch":
@@ -97,3 +97,7 @@ def _message(detail: dict[str, Any]) -> str:
 
 def _tidy(bound: Any) -> str:
     return str(int(bound)) if isinstance(bound, float) and bound.is_integer() else str(bound)
+
+
+def _elements(count: Any) -> str:
+    return f"{count} element{'' if count == 1 else 's'}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from intarsia.config import yamltext
 from intarsia.config.fields import Shape
 from intarsia.config.nodes import Node, join, plain, shown
 from intarsia.config.regroup import Regrouper
@@ -67,6 +66,8 @@ def parse_override(text: str) -> Override:
         raise ConfigError([Problem(f"--set {text}", "", "wants `path=value`, as in `train_config.num_steps=100`")])
     path = text[:at].strip()
     where = f"--set {path}"
+    from intarsia.config import yamltext
+
     steps, rest = _steps(path, where)
     if rest or not steps or not isinstance(steps[0], str):
         message = f"found {shown(rest or path)} in the path; wants keys and indices, as in `a.b[0].c`"
@@ -148,8 +149,17 @@ class _Setter:
         self.override = override
         self.regrouper = regrouper
         self.report = report
+        self.made: list[tuple[Node, str]] = []
 
     def set(self, root: Node) -> None:
+        before = len(self.report.problems)
+        self.walk(root)
+        if len(self.report.problems) > before:
+            # A path that leads nowhere leaves nothing behind that would give further errors.
+            for node, key in self.made:
+                node.entries.pop(key, None)
+
+    def walk(self, root: Node) -> None:
         places = [_Place(root, "", Shape("message", model=PipelineConfig))]
         *steps, last = self.override.steps
         for step in steps:
@@ -189,6 +199,7 @@ class _Setter:
                 return []
             if key not in node.entries:
                 node.entries[key] = Node({}, self.override.where, kind="mapping", key=step)
+                self.made.append((node, key))
             child = node.entries[key]
             return [_Place(child, join(path, step), self.regrouper.shape_of_entry(node, place.shape, key, child))]
         if node.kind != "list":

@@ -23,7 +23,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _INT = re.compile(r"0[xX](?P<hex>[0-9a-fA-F]+)|(?P<octal>0[0-7]+)|(?P<decimal>0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?")
+_FLOAT = re.compile(r"(?![0-9]+$)(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?")
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
 _LETTERS = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "?": 63, "\\": 92, "'": 39, '"': 34}
 _SPECIAL = {"inf": float("inf"), "infinity": float("inf"), "nan": float("nan")}
@@ -135,10 +135,13 @@ class _Parser:
         token = self.token
         if token.kind == "sign" and token.text == ":":
             self.take()
-        elif token.kind != "sign" or token.text not in ("{", "<"):
+        elif not self.opens_message(token) and not (token.text == "[" and self.opens_message(self.tokens[self.at + 1])):
             self.fail(f"`:` or `{{` after `{key.text}`")
         node = self.value(key, depth, "a value")
         return _struct(node, self.file) if key.text == "st_params" else node
+
+    def opens_message(self, token: _Token) -> bool:
+        return token.kind == "sign" and token.text in _CLOSING
 
     def value(self, key: _Token, depth: int, expected: str) -> Node:
         token = self.token

@@ -120,9 +120,11 @@ class _Names:
                     self.feature_names(_get(pairs, key), f"{path}[{i}].seq_att_map[{j}].{key}")
 
     def feature_names(self, names: Node, path: str) -> None:
-        """Every name is a feature, where features are given."""
+        """Every name is a feature, where features are given; `*` stands for all of them."""
         if self.features:
             for text, node, at in _texts(names, path):
+                if text == "*":
+                    continue
                 self.known(text, self.features, node, at, "is no feature", "features")
 
     def labels(self) -> None:

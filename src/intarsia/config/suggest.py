@@ -8,8 +8,9 @@ from collections.abc import Iterable
 MAX_KEYS = 16
 """Lists of right names up to this length are shown whole."""
 
-_BUDGET = 40_000
+_BUDGET = 20_000
 _LONGEST = 80
+_WORSE = 0.15
 
 
 class Suggester:
@@ -19,7 +20,7 @@ class Suggester:
         self.left = _BUDGET
 
     def near(self, name: object, known: Iterable[str]) -> list[str]:
-        """Up to three names like `name`, best first."""
+        """Up to three names like `name`, best first, none much worse than the best."""
         word = str(name)
         candidates = list(known)
         self.left -= len(candidates)
@@ -27,7 +28,8 @@ class Suggester:
             return []
         by_lower = {candidate.lower(): candidate for candidate in reversed(candidates)}
         found = difflib.get_close_matches(word.lower(), list(by_lower), n=3, cutoff=0.6)
-        return [by_lower[lower] for lower in found]
+        scores = [difflib.SequenceMatcher(None, lower, word.lower()).ratio() for lower in found]
+        return [by_lower[lower] for lower, score in zip(found, scores, strict=True) if score > scores[0] - _WORSE]
 
     def hint(self, name: object, known: Iterable[str], what: str) -> str:
         """A sentence to end a message: the nearest names, or all where there are few; may be empty."""

@@ -15,6 +15,7 @@ from typing import NoReturn
 import yaml
 
 from intarsia.config.nodes import MAX_DEPTH, MAX_DIGITS, Node, Scalar, fail, scalar_node, shown
+from intarsia.core.errors import ConfigError, Problem
 
 MAX_ALIASED = 100_000
 """Nodes that aliases may add to a file."""
@@ -63,7 +64,10 @@ def parse_value(text: str, name: str) -> Node:
     """The tree of one value, such as the right side of an override."""
     if any(ord(character) < 32 and character not in "\t\n\r" for character in text):
         return scalar_node(text, name, 0, 0)
-    node = parse(text, name)
+    try:
+        node = parse(text, name)
+    except ConfigError as error:
+        raise ConfigError([Problem(name, "", problem.message) for problem in error.problems]) from None
     _forget_lines(node)
     return node
 

@@ -32,7 +32,12 @@ class StrictModel(BaseModel):
     """Base of every message of a pipeline file: unknown keys are errors, a lone value will do for a list of one."""
 
     model_config = ConfigDict(
-        extra="forbid", use_attribute_docstrings=True, validate_default=False, arbitrary_types_allowed=True
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=False,
+        arbitrary_types_allowed=True,
+        # Validators are built when a file is first read, not when the package is imported.
+        defer_build=True,
     )
 
     @model_validator(mode="before")

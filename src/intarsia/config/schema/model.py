@@ -368,7 +368,7 @@ class ModelConfig(StrictModel):
     """Groups of features."""
     backbone: Backbone | None = None
     """The graph."""
-    model_params: ModelParams = ModelParams()
+    model_params: ModelParams = Field(default_factory=ModelParams)
     """Options of the host of a backbone."""
     seq_att_groups: list[SeqAttentionGroup] = []
     """Target attentions of older models."""

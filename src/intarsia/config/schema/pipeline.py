@@ -53,11 +53,11 @@ class PipelineConfig(StrictModel):
     hive_eval_input: dict[str, Any] | None = cloud("a warehouse; give files instead")
     model_dir: str | None = None
     """Folder of the run. Default: `runs/` and the file's name."""
-    train_config: TrainConfig = TrainConfig()
+    train_config: TrainConfig = Field(default_factory=TrainConfig)
     """Training."""
-    eval_config: EvalConfig = EvalConfig()
+    eval_config: EvalConfig = Field(default_factory=EvalConfig)
     """Evaluation."""
-    data_config: DataConfig = DataConfig()
+    data_config: DataConfig = Field(default_factory=DataConfig)
     """Data."""
     feature_config: FeatureConfigs | None = None
     """Features."""
@@ -65,6 +65,6 @@ class PipelineConfig(StrictModel):
     """Features, in the older spelling."""
     model: ModelConfig = Field(alias="model_config")
     """The model."""
-    export_config: ExportConfig = ExportConfig()
+    export_config: ExportConfig = Field(default_factory=ExportConfig)
     """What is kept of a run."""
     fg_json_path: str | None = cloud("a closed feature generator")

@@ -122,7 +122,7 @@ class LearningRate(StrictModel):
 
 
 class _Optimizer(StrictModel):
-    learning_rate: LearningRate = LearningRate()
+    learning_rate: LearningRate = Field(default_factory=LearningRate)
     """Rate; default: constant 0.002."""
 
 
