@@ -122,7 +122,8 @@ def run(
     """
     config = loaded.config
     folder = Path(run_dir or config.model_dir or _default_folder(loaded))
-    world = join_world()
+    use_gpu = torch.cuda.is_available() and config.train_config.device.startswith(("auto", "cuda"))
+    world = join_world("cuda" if use_gpu else "cpu")
     if world.writes:
         _claim(folder, resume, overwrite)
     started = time.perf_counter()

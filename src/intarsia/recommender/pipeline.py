@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from intarsia.config import yamltext
 from intarsia.config.fields import Extensions
 from intarsia.config.load import LoadedConfig, Source, from_mapping, load
+from intarsia.config.nodes import plain
 from intarsia.config.schema import Backbone
 from intarsia.core.errors import BuildError, ConfigError, Problem
 from intarsia.data.catalogue import resolve_dataset
@@ -62,7 +62,7 @@ def short_form(model_class: str, data: str, overrides: Sequence[str] = ()) -> Lo
     shipped = models.shipped_yaml(model_class)
     if shipped is None:
         raise ConfigError(f"`{model_class}` ships no configuration. Write a pipeline file and train that.")
-    pipeline: dict[str, Any] = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    pipeline: dict[str, Any] = plain(yamltext.parse(shipped.read_text(encoding="utf-8"), shipped.name))  # type: ignore[assignment]
     for key, value in entry.defaults.items():
         ours = pipeline.setdefault(key, {})
         pipeline[key] = {**value, **ours} if isinstance(value, dict) else value
