@@ -86,8 +86,9 @@ def labels_from(
         found[name] = values
     for name in _made_labels(data_config, names):
         values = compile_expr(extra[name], list(found))(found).astype(np.float32)
-        failed = ~np.isfinite(values)
-        failed = failed.reshape(len(values), -1).any(axis=1)
+        if not values.ndim:  # An expression without a column is the same for all rows.
+            values = np.full(frame.height, values, dtype=np.float32)
+        failed = np.asarray(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
         if failed.any():
             _refuse(name, f"`{extra[name]}` must give a finite number", failed, pl.Series(values), place)
         found[name] = values
@@ -105,7 +106,7 @@ def drop_unlabelled(result: ReadResult, data_config: DataConfig, needed: Collect
         return result
     extra = [entry.label_name for entry in data_config.extra_label_func]
     names = [*data_config.label_fields, *extra] if needed is None else needed
-    bad = np.zeros(result.frame.height, dtype=np.bool_)
+    bad: Flags = np.zeros(result.frame.height, dtype=np.bool_)
     culprit = np.zeros(result.frame.height, dtype=np.int64)
     columns = label_columns(data_config, names)
     check_present(columns, result.frame.columns, "the data", "data_config.label_fields")
@@ -183,7 +184,7 @@ def weights_from(frame: pl.DataFrame, data_config: DataConfig, *, origin: Origin
         return None
     check_present([name], frame.columns, "the data", "data_config.sample_weight")
     values, absent, wrong = _parse(frame[name], 1, ",")
-    bad = absent | wrong | ~(values >= 0)
+    bad: Flags = absent | wrong | np.less(values, 0)
     if bad.any():
         _refuse(name, "a sample weight must be a finite number of 0 or more", bad, frame[name], origin or _row_number)
     return values

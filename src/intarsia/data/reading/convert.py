@@ -18,9 +18,8 @@ RULES: dict[FieldType, str] = {
     FieldType.STRING: "STRING must be text",
 }
 
-_CANONICAL_INT = r"^(0|-?[1-9][0-9]*)$"
-_DECIMAL = r"^-?[0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?$"
 _LEADING_ZERO = r"^-?0[0-9]"
+_WHOLE = r"^-?[0-9]+$"
 
 
 def convert(column: pl.Series, kind: FieldType) -> tuple[pl.Series, pl.Series | None]:
@@ -58,30 +57,55 @@ def convert(column: pl.Series, kind: FieldType) -> tuple[pl.Series, pl.Series | 
     )
 
 
-def infer_type(column: pl.Series) -> FieldType:
-    """The narrowest of INT64, DOUBLE and STRING that loses nothing.
+def infer(column: pl.Series) -> pl.Series:
+    """The column as the narrowest of INT64, DOUBLE and STRING that loses nothing.
 
     Text that a number would not give back stays text: `007` and `+5` are ids, not numbers.
+
+    Raises:
+        DataError: No value of the stored type can be read.
     """
-    values = column.drop_nulls()
-    if values.dtype != pl.String:
-        inner = values.dtype.inner if isinstance(values.dtype, pl.List | pl.Array) else values.dtype
-        if inner == pl.Boolean:
-            return FieldType.BOOL
-        if inner is not None and inner.is_integer():
-            return FieldType.INT64
-        return FieldType.DOUBLE if inner is not None and inner.is_numeric() else FieldType.STRING
-    if values.len() == 0 or (values.len() > 2000 and infer_type(values.head(1000)) is FieldType.STRING):
-        return FieldType.STRING
-    if values.str.contains(_CANONICAL_INT).all() and values.cast(pl.Int64, strict=False).is_not_null().all():
-        return FieldType.INT64
-    if values.str.contains(_DECIMAL).all() and not values.str.contains(_LEADING_ZERO).any():
-        numbers = values.cast(pl.Float64, strict=False)
-        if numbers.is_not_null().all() and numbers.is_finite().all():
-            whole = values.str.contains(_CANONICAL_INT)
-            if not (whole & (values.str.len_bytes() > 15)).any():
-                return FieldType.DOUBLE
-    return FieldType.STRING
+    if column.dtype == pl.String:
+        return _infer_text(column)
+    inner = _element_type(column.dtype)
+    if inner == pl.Boolean:
+        kind = FieldType.BOOL
+    elif inner.is_integer():
+        kind = FieldType.INT64
+    else:
+        kind = FieldType.DOUBLE if inner.is_numeric() else FieldType.STRING
+    return column if column.dtype == DTYPES[kind] else convert(column, kind)[0]
+
+
+def _element_type(dtype: pl.DataType) -> pl.DataType:
+    while isinstance(dtype, pl.List | pl.Array):
+        dtype = pl.Series([], dtype=dtype.inner).dtype
+    return dtype
+
+
+def _infer_text(column: pl.Series) -> pl.Series:
+    if column.null_count() == column.len():
+        return column
+    if column.len() > 2000 and _infer_text(column.drop_nulls().head(1000)).dtype == pl.String:
+        return column
+    for dtype in (pl.Int64(), pl.Float64()):
+        numbers = column.cast(dtype, strict=False)
+        if numbers.null_count() == column.null_count() and _is_plain(column, numbers):
+            return numbers
+    return column
+
+
+def _is_plain(text: pl.Series, numbers: pl.Series) -> bool:
+    """Whether the numbers, none of which is missing, say all that the text says."""
+    if text.str.starts_with("+").any():
+        return False
+    with_zero = text.filter(text.str.starts_with("0") | text.str.starts_with("-0"))
+    if numbers.dtype == pl.Int64:
+        return not (with_zero != "0").any()
+    if with_zero.str.contains(_LEADING_ZERO).any() or not numbers.is_finite().all():
+        return False
+    # A double holds 15 decimal digits: a longer whole number would come back as another one.
+    return not text.filter(text.str.len_bytes() > 15).str.contains(_WHOLE).any()
 
 
 def mark_missing(column: pl.Series, ignored: str | int | float) -> pl.Series:

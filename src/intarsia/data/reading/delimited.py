@@ -95,7 +95,7 @@ def _read_plain(text: Text, layout: Layout, skipped_lines: int) -> pl.DataFrame 
             dtypes[f"{wanted.position}"] = DTYPES[wanted.type]
     try:
         found = pl.read_csv(
-            text.path if text.path is not None else text.data.tobytes(),
+            text.path if text.path is not None else text.as_bytes(),
             has_header=False,
             schema=dtypes,
             columns=sorted({wanted.position for wanted in layout.wanted}),

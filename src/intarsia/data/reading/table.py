@@ -9,7 +9,7 @@ import polars as pl
 
 from intarsia.config.schema.data import DataConfig, InputType
 from intarsia.core.errors import DataError
-from intarsia.data.reading.convert import convert, infer_type, mark_missing
+from intarsia.data.reading.convert import infer, mark_missing
 from intarsia.data.reading.delimited import read_delimited
 from intarsia.data.reading.fields import declared_fields
 from intarsia.data.reading.paths import resolve_paths
@@ -92,7 +92,7 @@ def settle(frame: pl.DataFrame, data_config: DataConfig) -> pl.DataFrame:
     for column in frame.get_columns():
         entry = fields.get(column.name)
         if entry is None:
-            column = convert(column, infer_type(column))[0]
+            column = infer(column)
         elif entry.ignore_val is not None:
             column = mark_missing(column, entry.ignore_val)
         columns.append(column)

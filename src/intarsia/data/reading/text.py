@@ -46,6 +46,11 @@ class Text:
     spelled: str | None
     quoting: bool
 
+    def as_bytes(self) -> bytes:
+        """All of the text, without a copy where it was unpacked into memory."""
+        base: object = self.data.base
+        return base if isinstance(base, bytes) and len(base) == len(self.data) else self.data.tobytes()
+
     def excerpt(self, begin: int, stop: int) -> str:
         """Text between two positions as it stands in the file."""
         found = self.data[begin:stop].tobytes().decode("utf-8", "backslashreplace")
