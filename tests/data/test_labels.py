@@ -102,11 +102,6 @@ def test_computed_labels():
     assert label_columns(config, ["buy"]) == ["buy"]
 
 
-def test_a_constant_label():
-    config = DataConfig(label_fields=["clk"], extra_label_func=[{"label_name": "one", "label_func": "1"}])
-    assert labels_from(pl.DataFrame({"clk": [1, 0]}), config)["one"].tolist() == [1.0, 1.0]
-
-
 def test_computed_labels_that_are_no_numbers():
     config = DataConfig(label_fields=["clk"], extra_label_func=[{"label_name": "r", "label_func": "1 / clk"}])
     text = message(lambda: labels_from(pl.DataFrame({"clk": [1, 0]}), config))

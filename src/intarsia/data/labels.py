@@ -86,8 +86,6 @@ def labels_from(
         found[name] = values
     for name in _made_labels(data_config, names):
         values = compile_expr(extra[name], list(found))(found).astype(np.float32)
-        if not values.ndim:  # An expression without a column is the same for all rows.
-            values = np.full(frame.height, values, dtype=np.float32)
         failed = np.asarray(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
         if failed.any():
             _refuse(name, f"`{extra[name]}` must give a finite number", failed, pl.Series(values), place)
