@@ -228,3 +228,15 @@ def test_lengths_are_checked():
 @given(ragged, st.data())
 def test_jagged_take_long(rows, data):
     test_jagged_take_equals_python_slicing.hypothesis.inner_test(rows, data)
+
+
+def test_gathered_and_joined_datasets_hold_the_rows_of_both():
+    dataset = sample_dataset()
+    joined = SampleDataset.concat([dataset.gather(np.array([2, 0])), dataset.slice(1, 2)])
+    assert content(joined.take(slice(None))) == content(dataset.take(np.array([2, 0, 1])))
+    assert joined.columns["window"].is_contiguous
+    with pytest.raises(ValueError, match="at least one data set"):
+        SampleDataset.concat([])
+    other = SampleDataset(Schema({}), {}, num_rows=1)
+    with pytest.raises(ValueError, match="same features, labels, weights and ids"):
+        SampleDataset.concat([dataset, other])

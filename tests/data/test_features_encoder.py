@@ -157,3 +157,19 @@ def test_columns_of_nulls_are_missing():
     )
     columns = encoder.transform(pl.DataFrame({"a": [None, None], "b": [None, None], "c": [None, None]}))
     assert content(columns) == {"a": [-1, -1], "b": [[0.0], [0.0]], "c": [[], []]}
+
+
+def test_large_frames_are_encoded_by_threads_to_the_same_columns_and_the_same_first_error():
+    features = [{"input_names": [f"c{k}"], "num_buckets": 100, "embedding_dim": 1} for k in range(6)]
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({f"c{k}": rng.integers(0, 100, 30_000) for k in range(6)})
+    columns = encoder_of(*features).transform(frame)
+    assert list(columns) == frame.columns
+    assert all(np.array_equal(columns[name].values, frame[name].to_numpy()) for name in columns)
+    bad = frame.with_columns(c2=pl.lit(100), c4=pl.lit(200))
+    for _ in range(3):
+        with pytest.raises(DataError, match=r"row 1: feature `c2`.*Received: 100"):
+            encoder_of(*features).transform(bad)
+    skipping = encoder_of(*features, on_bad_rows="skip")
+    skipping.transform(bad)
+    assert sorted(skipping.skipped.values()) == [30_000, 30_000]

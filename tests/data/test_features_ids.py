@@ -92,11 +92,11 @@ def test_num_buckets_takes_the_value_as_the_row():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ([1, 61, 2], r"row 1: feature `a`: an id must lie in 0 <= id < num_buckets = 50 \(-1: missing\)\. "
+        ([1, 61, 2], r"row 2: feature `a`: an id must lie in 0 <= id < num_buckets = 50 \(-1: missing\)\. "
                      r"Received: 61\. Raise num_buckets to more than 61"),
-        ([1, 2, -3], r"row 2: feature `a`: an id must lie in .*Received: -3\. Correct the data"),
-        (["1", "x"], r"row 1: feature `a`: a value must be a whole number.*Received: 'x'"),
-        ([0.5], r"row 0: feature `a`: a value must be a whole number.*Received: 0\.5"),
+        ([1, 2, -3], r"row 3: feature `a`: an id must lie in .*Received: -3\. Correct the data"),
+        (["1", "x"], r"row 2: feature `a`: a value must be a whole number.*Received: 'x'"),
+        ([0.5], r"row 1: feature `a`: a value must be a whole number.*Received: 0\.5"),
     ],
 )  # fmt: skip
 def test_values_that_num_buckets_cannot_take_are_errors(values, text):

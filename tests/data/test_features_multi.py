@@ -66,12 +66,12 @@ def test_weights_in_a_second_column():
 @pytest.mark.parametrize(
     ("frame", "options", "text"),
     [
-        ({"t": ["a:1", "b"]}, {"kv_separator": ":"}, r"row 1: feature `t`: a part must be a tag and a weight with one "
+        ({"t": ["a:1", "b"]}, {"kv_separator": ":"}, r"row 2: feature `t`: a part must be a tag and a weight with one "
                                                      r"kv_separator ':' between them\. Received: 'b'"),
-        ({"t": ["a:1", "b:1:2"]}, {"kv_separator": ":"}, r"row 1: .*Received: 'b:1:2'"),
-        ({"t": ["a:1", "a:2|b:x"]}, {"kv_separator": ":"}, r"row 1: feature `t`: a value must be a number.*'x'"),
+        ({"t": ["a:1", "b:1:2"]}, {"kv_separator": ":"}, r"row 2: .*Received: 'b:1:2'"),
+        ({"t": ["a:1", "a:2|b:x"]}, {"kv_separator": ":"}, r"row 2: feature `t`: a value must be a number.*'x'"),
         ({"t": ["a", "a|b"], "w": ["1", "2"]}, {"input_names": ["t", "w"]},
-         r"row 1: feature `t`: columns `t` and `w` must have equally many parts\. Received: '2 tags and 1 weights'"),
+         r"row 2: feature `t`: columns `t` and `w` must have equally many parts\. Received: '2 tags and 1 weights'"),
     ],
 )  # fmt: skip
 def test_bad_weights_are_errors(frame, options, text):
@@ -123,9 +123,9 @@ def test_missing_steps_are_left_out_but_stay_where_steps_hold_several_values():
 
 
 def test_bad_values_of_steps_name_their_row():
-    with pytest.raises(DataError, match=r"row 2: feature `s`: an id must lie in .*Received: 7"):
+    with pytest.raises(DataError, match=r"row 3: feature `s`: an id must lie in .*Received: 7"):
         encode({"s": ["1|2", "", "3;4|7;1"]}, num_buckets=5, seq_multi_sep=";", **SEQUENCE)
-    with pytest.raises(DataError, match=r"row 1: feature `s`: an id must lie in .*Received: 7"):
+    with pytest.raises(DataError, match=r"row 2: feature `s`: an id must lie in .*Received: 7"):
         encode({"s": ["1|2", "3|7"]}, num_buckets=5, **SEQUENCE)
 
 
@@ -175,14 +175,14 @@ def test_numbers_of_one_step_are_pooled():
 
 
 def test_bad_steps_of_numbers():
-    with pytest.raises(DataError, match=r"row 1: feature `s`: a step must have raw_input_dim = 2 numbers .* has 3"):
+    with pytest.raises(DataError, match=r"row 2: feature `s`: a step must have raw_input_dim = 2 numbers .* has 3"):
         encode({"s": ["1;2", "1;2|1;2;3"]}, raw_input_dim=2, seq_multi_sep=";", **RAW_SEQUENCE)
-    with pytest.raises(DataError, match=r"row 1: feature `s`: a value must be a number\. Received: 'q'"):
+    with pytest.raises(DataError, match=r"row 2: feature `s`: a value must be a number\. Received: 'q'"):
         encode({"s": ["1;2", "1;2|1;q"]}, raw_input_dim=2, seq_multi_sep=";", **RAW_SEQUENCE)
     encoder = encoder_of({**RAW_SEQUENCE, "raw_input_dim": 2, "seq_multi_sep": ";"}, on_bad_rows="skip")
     column = encoder.transform(pl.DataFrame({"s": ["1;2|1;2;3|4;5"]}))["s"]
     assert rows(column) == [[[1.0, 2.0], [0.0, 0.0], [4.0, 5.0]]]
-    with pytest.raises(DataError, match=r"row 1: feature `s`: normalizer_fn .*finite number\. Received: -1\.0"):
+    with pytest.raises(DataError, match=r"row 2: feature `s`: normalizer_fn .*finite number\. Received: -1\.0"):
         encode({"s": ["1", "2|-1"]}, normalizer_fn="tf.math.log", **RAW_SEQUENCE)
 
 
@@ -271,5 +271,5 @@ def test_lookup_with_hashes_integer_keys_and_a_bound():
 
 
 def test_lookup_refuses_entries_that_are_no_pairs():
-    with pytest.raises(DataError, match=r"row 0: feature `l`: a part must be a key and a value .*Received: 'b'"):
+    with pytest.raises(DataError, match=r"row 1: feature `l`: a part must be a key and a value .*Received: 'b'"):
         encode({"k": ["a"], "m": ["a:1|b"]}, input_names=["k", "m"], hash_bucket_size=9, **LOOKUP)

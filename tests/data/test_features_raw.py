@@ -102,26 +102,26 @@ def test_several_numbers_are_pooled():
 @pytest.mark.parametrize(
     ("values", "options", "text"),
     [
-        ([1.0, float("nan")], {}, r"row 1: feature `x`: a number must be finite\. Received: nan"),
-        (["1", "inf"], {}, r"row 1: feature `x`: a number must be finite\. Received: 'inf'"),
-        (["1", "two"], {}, r"row 1: feature `x`: a value must be a number\. Received: 'two'"),
+        ([1.0, float("nan")], {}, r"row 2: feature `x`: a number must be finite\. Received: nan"),
+        (["1", "inf"], {}, r"row 2: feature `x`: a number must be finite\. Received: 'inf'"),
+        (["1", "two"], {}, r"row 2: feature `x`: a value must be a number\. Received: 'two'"),
         (
             ["1|2", "1|2|3"],
             {"raw_input_dim": 2},
-            r"row 1: feature `x`: a value must have raw_input_dim = 2 numbers, and this one has 3\. "
+            r"row 2: feature `x`: a value must have raw_input_dim = 2 numbers, and this one has 3\. "
             r"Received: \['1', '2', '3'\]",
         ),
         (
             ["1|2", "1|2;3"],
             {"raw_input_dim": 2, "seq_multi_sep": ";"},
-            r"row 1: .*raw_input_dim = 2 numbers, and this one has 1\. Received: \['3'\]",
+            r"row 2: .*raw_input_dim = 2 numbers, and this one has 1\. Received: \['3'\]",
         ),
-        (["1|2", "1|b"], {"raw_input_dim": 2}, r"row 1: feature `x`: a value must be a number\. Received: 'b'"),
-        (["1|2;1|2", "1|b"], {"raw_input_dim": 2, "seq_multi_sep": ";"}, r"row 1: .*a number\. Received: 'b'"),
+        (["1|2", "1|b"], {"raw_input_dim": 2}, r"row 2: feature `x`: a value must be a number\. Received: 'b'"),
+        (["1|2;1|2", "1|b"], {"raw_input_dim": 2, "seq_multi_sep": ";"}, r"row 2: .*a number\. Received: 'b'"),
         (
             [1.0, -1.0],
             {"normalizer_fn": "tf.math.log"},
-            r"row 1: feature `x`: normalizer_fn `tf\.math\.log` must give a finite number\. Received: -1\.0",
+            r"row 2: feature `x`: normalizer_fn `tf\.math\.log` must give a finite number\. Received: -1\.0",
         ),
     ],
 )
@@ -160,7 +160,7 @@ def test_expressions():
     )  # fmt: skip
     assert column.values.tolist() == [[1.0], [0.0], [0.0]]
     assert spec == FeatureSpec("old", "dense")
-    with pytest.raises(DataError, match=r"row 2: feature `q`: the expression `price / age` must give a finite number"):
+    with pytest.raises(DataError, match=r"row 3: feature `q`: the expression `price / age` must give a finite number"):
         encode(
             frame, feature_type="ExprFeature", feature_name="q", input_names=["age", "price"], expression="price / age"
         )

@@ -47,6 +47,10 @@ class DenseColumn:
         """
         return Dense(to_tensor(rows_of(self.values, rows)))
 
+    def gather(self, rows: Rows) -> DenseColumn:
+        """The given rows as a column of their own."""
+        return DenseColumn(rows_of(self.values, rows))
+
     def slice(self, start: int, stop: int) -> DenseColumn:
         """Rows `start:stop` without a copy."""
         return DenseColumn(self.values[start:stop])
@@ -120,6 +124,11 @@ class JaggedColumn:
             weights=None if self.weights is None else to_tensor(rows_of(self.weights, steps)),
             inner_offsets=None if inner is None else torch.from_numpy(inner),
         )
+
+    def gather(self, rows: Rows) -> JaggedColumn:
+        """The given rows as a column of their own, which holds their values and nothing else."""
+        starts, ends = rows_of(self.starts, rows), rows_of(self.ends, rows)
+        return JaggedColumn(self.values, starts, ends, self.weights, self.inner_offsets).compact()
 
     def slice(self, start: int, stop: int) -> JaggedColumn:
         """Rows `start:stop` without a copy; the values stay shared."""

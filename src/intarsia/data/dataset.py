@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from intarsia.core.batch import Batch, Dense, Feature
-from intarsia.data.columns import Array, Column, DenseColumn, JaggedColumn, Rows, rows_of, to_tensor
+from intarsia.data.columns import Array, Column, DenseColumn, JaggedColumn, Rows, concat, rows_of, to_tensor
 from intarsia.data.schema import Schema
 
 
@@ -145,6 +145,56 @@ class SampleDataset:
             weights=None if self.weights is None else _floats(rows_of(self.weights, rows)),
             ids={name: to_tensor(rows_of(values, rows)) for name, values in self.ids.items()},
             size=size,
+        )
+
+    def gather(self, rows: Rows) -> SampleDataset:
+        """The given rows as a data set of their own, which holds nothing else."""
+        size = len(range(*rows.indices(self.num_rows))) if isinstance(rows, slice) else len(rows)
+        return SampleDataset(
+            self.schema,
+            {name: column.gather(rows) for name, column in self._rest.items()},
+            {name: rows_of(values, rows) for name, values in self.labels.items()},
+            None if self.weights is None else rows_of(self.weights, rows),
+            {name: rows_of(values, rows) for name, values in self.ids.items()},
+            size,
+            packed=[PackedColumns(block.names, rows_of(block.matrix, rows)) for block in self.packed],
+        )
+
+    @classmethod
+    def concat(cls, datasets: Sequence[SampleDataset]) -> SampleDataset:
+        """The rows of all data sets, one after another.
+
+        Args:
+            datasets: At least one; all with the same features, labels and ids.
+
+        Raises:
+            ValueError: There is none, or they do not hold the same.
+        """
+        if not datasets:
+            raise ValueError("concat needs at least one data set. Received none.")
+        first = datasets[0]
+        if len(datasets) == 1:
+            return first
+        kinds = [(d.columns.keys(), d.labels.keys(), d.ids.keys(), d.weights is None) for d in datasets]
+        if any(kind != kinds[0] for kind in kinds):
+            raise ValueError("Data sets must have the same features, labels, weights and ids. Received different ones.")
+        blocks = [block.names for block in first.packed]
+        same = all([block.names for block in d.packed] == blocks for d in datasets)
+        packed = [
+            PackedColumns(names, np.concatenate([d.packed[k].matrix for d in datasets]))
+            for k, names in enumerate(blocks)
+            if same
+        ]
+        parts = [d._rest if same else d.columns for d in datasets]
+        weights = [d.weights for d in datasets if d.weights is not None]
+        return cls(
+            first.schema,
+            {name: concat([part[name] for part in parts]) for name in parts[0]},
+            {name: np.concatenate([d.labels[name] for d in datasets]) for name in first.labels},
+            np.concatenate(weights) if weights else None,
+            {name: np.concatenate([d.ids[name] for d in datasets]) for name in first.ids},
+            sum(d.num_rows for d in datasets),
+            packed=packed,
         )
 
     def slice(self, start: int, stop: int) -> SampleDataset:

@@ -151,6 +151,7 @@ def prefetched(make: Callable[[], Iterator[T]], size: int) -> Iterator[T]:
             for item in make():
                 if not put(item):
                     return
+                del item  # a large item must not outlive its turn while the next one is made
             put(None, _END)
         except BaseException as error:  # handed to the reader, who raises it
             put(None, error)
@@ -165,6 +166,7 @@ def prefetched(make: Callable[[], Iterator[T]], size: int) -> Iterator[T]:
             if error is not None:
                 raise error
             yield item  # type: ignore[misc]
+            item = None
     finally:
         stop.set()
         while not items.empty():  # a writer that waits for room sees the stop at once

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from intarsia.core.errors import DataError
 from intarsia.data.reading.report import quote
 
-Positions = npt.NDArray[np.integer[np.typing.NBitBase]] | npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Context:
 
     def place(self, row: int) -> str:
         """Where a row of the frame came from."""
-        return self.locate(row) if self.locate is not None else f"row {row}"
+        return self.locate(row) if self.locate is not None else f"row {row + 1}"
 
     def reject(self, rows: Positions, value: object, rule: str, instead: str, cure: str) -> None:
         """Reports values that break a rule.

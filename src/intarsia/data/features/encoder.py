@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,12 @@ from intarsia.data.vocabulary import ValueCounter, Vocabulary
 
 FORMAT = 1
 """Version of the saved form."""
+
+MAX_THREADS = 8
+"""Features that are encoded at a time."""
+
+ROWS_WORTH_THREADS = 10_000
+"""Smaller frames are encoded without threads."""
 
 
 class FeatureEncoder:
@@ -156,11 +164,20 @@ class FeatureEncoder:
         """
         chosen = [feature for feature in self._features if only is None or feature.name in only]
         columns = self._columns(frame, [name for feature in chosen for name in feature.inputs])
-        encoded: dict[str, Column] = {}
-        for feature in chosen:
-            context = Context(feature.name, self._skip, locate, self.skipped)
-            encoded[feature.name] = feature.encode([columns[name] for name in feature.inputs], context)
-        return encoded
+        contexts = [Context(feature.name, self._skip, locate) for feature in chosen]
+
+        def encode(feature: Feature, context: Context) -> Column:
+            return feature.encode([columns[name] for name in feature.inputs], context)
+
+        workers = min(len(chosen), MAX_THREADS, os.cpu_count() or 1)
+        if workers > 1 and frame.height >= ROWS_WORTH_THREADS:
+            with ThreadPoolExecutor(workers, thread_name_prefix="intarsia-encode") as pool:
+                encoded = list(pool.map(encode, chosen, contexts))
+        else:
+            encoded = list(map(encode, chosen, contexts))
+        for context in contexts:
+            self.skipped.update(context.counts)
+        return {feature.name: column for feature, column in zip(chosen, encoded, strict=True)}
 
     def report(self) -> str:
         """Values that broke a rule and were replaced, by rule; empty where there were none."""

@@ -1,0 +1,265 @@
+"""Batches of data that do not fit in memory: read, encoded and mixed by row groups."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.config.schema import DataConfig, PipelineConfig
+from intarsia.core.batch import Batch
+from intarsia.data.dataset import SampleDataset
+from intarsia.data.features import FeatureEncoder
+from intarsia.data.labels import check_labels, drop_unlabelled, group_ids, labels_from, weights_from
+from intarsia.data.loader import check_loader_arguments, prefetched, share
+from intarsia.data.reading import Part, ReadResult, RowGroup, iter_row_groups, row_group_index
+from intarsia.data.reading.table import skips_bad_rows
+from intarsia.data.schema import Schema
+
+LOG = logging.getLogger("intarsia")
+
+MAX_BUFFER_BYTES = 1 << 28
+"""Bytes of row groups, as stored and uncompressed, that are mixed at a time."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One piece of the data.
+
+    Attributes:
+        read: Reads and encodes it.
+        rows: Number of rows; None where it is known only after reading.
+        nbytes: Size in memory, roughly.
+    """
+
+    read: Callable[[], SampleDataset]
+    rows: int | None = None
+    nbytes: int = 0
+
+
+class StreamingSource:
+    """Cuts a stream of groups into batches, with the methods of a `Loader`.
+
+    Without shuffling the batches are those of a `Loader` over all rows: what a group leaves over goes into a batch
+    with the rows of the next one. With shuffling the order of the groups is drawn anew in each epoch, `buffer_groups`
+    of them at a time are held together, and their rows are permuted. The order depends on nothing but the seed and
+    the epoch. It is not a permutation over all rows, as that of a `Loader` is: rows mix with those of the groups that
+    fall into the same buffer.
+
+    Memory holds one buffer, and two more where `prefetch` is on: one that waits and one that is being read.
+
+    Args:
+        groups: The pieces.
+        batch_size: Rows in one batch over all processes.
+        shuffle: Whether groups and rows are mixed; otherwise they come in stored order.
+        seed: Seed of the order.
+        drop_remainder: Whether an epoch's last batch is left out where it is smaller than `batch_size`.
+        prefetch: Batches that a thread prepares ahead; 0: none, and no threads.
+        buffer_groups: Groups that are mixed at a time.
+        max_buffer_bytes: Bound on the sum of the groups' `nbytes` in one buffer; one group may be larger.
+        rank: Number of this process.
+        world_size: Number of processes. Every process reads everything and keeps its part of each global batch.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_remainder: bool = False,
+        prefetch: int = 0,
+        *,
+        buffer_groups: int = 32,
+        max_buffer_bytes: int = MAX_BUFFER_BYTES,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        check_loader_arguments(batch_size, prefetch, rank, world_size)
+        self.groups = tuple(groups)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_remainder = drop_remainder
+        self.prefetch = prefetch
+        self.rank = rank
+        self.world_size = world_size
+        self._buffer_groups = max(buffer_groups, 1) if shuffle else 1
+        self._max_buffer_bytes = max_buffer_bytes
+
+    @property
+    def num_rows(self) -> int | None:
+        """Rows in one epoch; None where that is known only at its end."""
+        rows = [group.rows for group in self.groups if group.rows is not None]
+        return sum(rows) if len(rows) == len(self.groups) else None
+
+    @property
+    def batches_per_epoch(self) -> int | None:
+        """Number of global batches in one epoch; None where that is known only at its end."""
+        if self.num_rows is None:
+            return None
+        full, rest = divmod(self.num_rows, self.batch_size)
+        return full if self.drop_remainder or rest == 0 else full + 1
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch.
+
+        Args:
+            epoch: Number of the epoch.
+            start_batch: Batches to skip. Groups whose number of rows is known are not read for it.
+        """
+        return prefetched(lambda: self._batches(epoch, start_batch), self.prefetch)
+
+    def buffers(self, epoch: int) -> list[list[int]]:
+        """Numbers of the groups that are held together, in the order in which they are read."""
+        order = np.arange(len(self.groups))
+        if self.shuffle:
+            _generator(self.seed, epoch).shuffle(order)
+        buffers: list[list[int]] = []
+        size = 0
+        for number in order.tolist():
+            size += self.groups[number].nbytes
+            full = buffers and len(buffers[-1]) >= self._buffer_groups
+            if not buffers or full or size > self._max_buffer_bytes:
+                buffers.append([])
+                size = self.groups[number].nbytes
+            buffers[-1].append(number)
+        return buffers
+
+    def _batches(self, epoch: int, start_batch: int) -> Iterator[Batch]:
+        carried: list[SampleDataset] = []
+        waiting = 0
+        ahead = 1 if self.prefetch else 0
+        for dataset, order in prefetched(lambda: self._mixed(epoch, start_batch * self.batch_size), ahead):
+            at = 0
+            while at < len(order):
+                taken = order[at : at + self.batch_size - waiting]
+                at += len(taken)
+                waiting += len(taken)
+                if waiting < self.batch_size:
+                    carried.append(dataset.gather(taken))
+                elif carried:
+                    yield self._share(SampleDataset.concat([*carried, dataset.gather(taken)]))
+                else:
+                    begin, end = share(0, len(taken), self.rank, self.world_size)
+                    yield dataset.take(taken[begin:end])
+                if waiting == self.batch_size:
+                    carried, waiting = [], 0
+            del dataset
+        if carried and not self.drop_remainder:
+            yield self._share(SampleDataset.concat(carried))
+
+    def _share(self, whole: SampleDataset) -> Batch:
+        return whole.take(slice(*share(0, whole.num_rows, self.rank, self.world_size)))
+
+    def _mixed(self, epoch: int, skip: int) -> Iterator[tuple[SampleDataset, npt.NDArray[np.int64]]]:
+        """Each buffer's rows and their order, without the first `skip` rows of the epoch."""
+        for number, buffer in enumerate(self.buffers(epoch)):
+            known = [self.groups[k].rows for k in buffer]
+            rows = sum(r for r in known if r is not None)
+            if None not in known and skip >= rows:
+                skip -= rows
+                continue
+            dataset = SampleDataset.concat([self.groups[k].read() for k in buffer])
+            order = np.arange(dataset.num_rows)
+            if self.shuffle:
+                _generator(self.seed, epoch, number + 1).shuffle(order)
+            if skip < dataset.num_rows:
+                yield dataset, order[skip:]
+            skip = max(skip - dataset.num_rows, 0)
+            del dataset
+
+
+def _generator(*numbers: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(numbers))))
+
+
+def open_stream(
+    paths: Sequence[str | Path],
+    data_config: DataConfig,
+    encoder: FeatureEncoder,
+    *,
+    schema: Callable[[], Schema],
+    columns: Collection[str],
+    label: str,
+    ids: Sequence[str],
+    config: PipelineConfig,
+    rank: int = 0,
+    world_size: int = 1,
+) -> StreamingSource:
+    """Training batches of Parquet files, read by row groups at each pass.
+
+    An encoder that has something to learn is fitted first, in one pass over the files.
+
+    Args:
+        paths: The files.
+        data_config: Format, columns, batches.
+        encoder: Encodes the features.
+        schema: Gives the schema once the encoder is fitted.
+        columns: Raw columns that are needed.
+        label: Name of the label.
+        ids: Raw columns that metrics and losses group rows by.
+        config: The pipeline: its seed, and what labels its loss can use.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Raises:
+        DataError: Data are missing or break a rule.
+    """
+    index = row_group_index(paths)
+    skips = skips_bad_rows(data_config)
+    if not encoder.is_fitted:
+        LOG.info("one pass over %d row groups to learn vocabularies", len(index))
+        needed = [name for name in columns if name in encoder.input_columns]
+        encoder.fit(frame for *_, frame in iter_row_groups(paths, data_config, columns=needed))
+    first_rows = _first_rows(index)
+    made = schema()
+
+    def read(position: int) -> SampleDataset:
+        entry = index[position]
+        ((*_, frame),) = iter_row_groups(paths, data_config, columns=columns, groups=[entry])
+        rows = ReadResult(frame, parts=(Part(entry.file, frame.height, first_rows[position], unit="row"),))
+        rows = drop_unlabelled(rows, data_config, [label])
+        labels = labels_from(rows.frame, data_config, [label], origin=rows.origin)
+        check_labels(labels[label], config.model.num_class, config.model.loss_type, name=label, origin=rows.origin)
+        return SampleDataset(
+            made,
+            encoder.transform(rows.frame, locate=rows.origin),
+            labels,
+            weights_from(rows.frame, data_config, origin=rows.origin),
+            group_ids(rows.frame, ids),
+            rows.frame.height,
+        )
+
+    # Where bad rows are left out, a group's number of rows is known only after reading it.
+    groups = [
+        Group(lambda k=k: read(k), None if skips else entry.rows, entry.nbytes)  # type: ignore[misc]
+        for k, entry in enumerate(index)
+    ]
+    return StreamingSource(
+        groups,
+        data_config.batch_size,
+        data_config.shuffle,
+        config.train_config.seed,
+        data_config.drop_remainder,
+        min(data_config.prefetch_size, 4),
+        buffer_groups=data_config.shuffle_buffer_size,
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+def _first_rows(index: Sequence[RowGroup]) -> list[int]:
+    """1-based number of each group's first row in its file."""
+    first: list[int] = []
+    for position, entry in enumerate(index):
+        before = index[position - 1] if entry.group_index else None
+        first.append(1 if before is None else first[-1] + before.rows)
+    return first
