@@ -60,7 +60,7 @@ def _values(shape: Shape, depth: int) -> st.SearchStrategy[Any]:
     if shape.kind == "message" and shape.model is not None:
         return _messages(shape.model, depth)
     if shape.kind == "list" and shape.inner is not None:
-        return st.lists(_values(shape.inner, depth), max_size=2)
+        return st.lists(_values(shape.inner, depth), min_size=1, max_size=2)
     if shape.kind == "choice":
         return st.sampled_from(shape.options)
     if shape.kind == "union":

@@ -121,8 +121,16 @@ def test_numbers_of_other_enums() -> None:
     assert config.loss_type is LossType.JRC_LOSS
     assert config.loss_weight_strategy == "Uncertainty"
     assert [group.wide_deep.value for group in config.feature_groups] == ["WIDE", "DEEP"]
-    numbered = pbtext("model_config { model_class: 'x' loss_weight_strategy: 2 }").config.model
+    numbered = pbtext(
+        "model_config { model_class: 'x' loss_weight_strategy: 2 model_params { simi_func: 1 } }"
+    ).config.model
     assert numbered.loss_weight_strategy == "Random"
+    assert numbered.model_params.simi_func == "INNER_PRODUCT"
+    features = pbtext(
+        "feature_config { features { input_names: 'a' feature_type: 5 } } model_config { model_class: 'x' }"
+    )
+    assert features.config.feature_config is not None
+    assert features.config.feature_config.features[0].feature_type == "SequenceFeature"
 
 
 def test_protobuf_booleans() -> None:
@@ -402,7 +410,7 @@ def test_files(tmp_path: Path) -> None:
     assert problem("x.toml", b"") == (
         "DIR/x.toml: a pipeline file ends in one of .config, .pbtxt, .prototxt, .yaml, .yml, .json"
     )
-    latin = "a: 1\nb: caf\xe9\n".encode("latin-1")
+    latin = "a: 1\nb: \xe9t\xe9\n".encode("latin-1")
     assert problem("latin.yaml", latin) == "DIR/latin.yaml:2:1: the file is not UTF-8 text: byte 0xe9; save it as UTF-8"
     (tmp_path / "folder.yaml").mkdir()
     assert problem("folder.yaml") == "DIR/folder.yaml: cannot be read: Is a directory"

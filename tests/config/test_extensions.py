@@ -41,13 +41,13 @@ def test_without_extensions_messages_are_kept_as_written() -> None:
 
 def test_struct_is_checked_against_the_class() -> None:
     text = """class_name: 'AuxiliaryLoss' st_params {
-      fields { key: 'loss_type' value { string_value: 'nce' } } fields { key: 'steps' value { number_value: 3.0 } } }"""
+      fields { key: 'loss_type' value { string_value: 'info' } } fields { key: 'steps' value { number_value: 3.0 } } }"""
     config = pbtext(layer(text, "pbtext"), extensions=EXTENSIONS).config
     assert config.model.backbone is not None
     block = config.model.backbone.blocks[0]
     assert block.layer is not None
     params: object = block.layer.st_params
-    assert params == AuxiliaryLoss(loss_type="nce", steps=3)
+    assert params == AuxiliaryLoss(loss_type="info", steps=3)
     assert isinstance(params, AuxiliaryLoss)
     assert isinstance(params.steps, int)
 

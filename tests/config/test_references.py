@@ -136,8 +136,8 @@ def test_a_right_file_has_no_errors() -> None:
         ),
         (
             "concat_blocks: [main]",
-            "concat_blocks: [mian]",
-            "22: model_config.backbone.concat_blocks[0]: `mian` is no block here. Did you mean `main`?",
+            "concat_blocks: [mainn]",
+            "22: model_config.backbone.concat_blocks[0]: `mainn` is no block here. Did you mean `main`?",
         ),
         (
             "output_blocks: [out]",
@@ -152,8 +152,8 @@ def test_a_right_file_has_no_errors() -> None:
         ),
         (
             "model_class: x",
-            "model_class: x\n  label_name: clik",
-            "10: model_config.label_name: `clik` is no label of data_config.label_fields. Did you mean `clk`?",
+            "model_class: x\n  label_name: clkk",
+            "10: model_config.label_name: `clkk` is no label of data_config.label_fields. Did you mean `clk`?",
         ),
         (
             "model_class: x",

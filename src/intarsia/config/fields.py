@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from intarsia.config.schema.data import DataConfig, FieldType, InputType
 from intarsia.config.schema.evaluation import METRIC_SHORTHANDS, MetricConfig
-from intarsia.config.schema.features import Initializer, SequenceCombiner
+from intarsia.config.schema.features import FeatureType, Initializer, SequenceCombiner
 from intarsia.config.schema.model import Block, BlockInput, LayerStep, LossType, WideOrDeep
 from intarsia.config.schema.pipeline import PipelineConfig
 from intarsia.config.schema.training import OPTIMIZER_WORDS, LearningRate, OptimizerConfig, TrainConfig
@@ -193,7 +193,9 @@ def _is_mapping(origin: Any) -> bool:
 
 
 def _literal_numbers(options: tuple[Any, ...]) -> tuple[tuple[int, str], ...]:
-    return ((0, "Fixed"), (1, "Uncertainty"), (2, "Random")) if options == ("Fixed", "Uncertainty", "Random") else ()
+    # Enums of protobuf that the schema has as literals are numbered in their order there.
+    numbered = (("Fixed", "Uncertainty", "Random"), ("COSINE", "INNER_PRODUCT", "EUCLID"))
+    return tuple(enumerate(options)) if options in numbered else ()
 
 
 ENUM_NUMBERS: dict[type, dict[int, str]] = {
@@ -221,6 +223,15 @@ ENUM_NUMBERS: dict[type, dict[int, str]] = {
         601: "OdpsRTPInput",
         602: "OdpsRTPInputV2",
         1001: "CriteoInput",
+    },
+    FeatureType: {
+        0: "IdFeature",
+        1: "RawFeature",
+        2: "TagFeature",
+        3: "ComboFeature",
+        4: "LookupFeature",
+        5: "SequenceFeature",
+        6: "ExprFeature",
     },
     WideOrDeep: {0: "DEEP", 1: "WIDE"},
     LossType: {number: member.value for number, member in enumerate(LossType)},

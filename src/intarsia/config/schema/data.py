@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 (pydantic copies the defaults of its fields)
 """`data_config`: what the input files hold and how rows become batches."""
 
 from __future__ import annotations
@@ -178,6 +179,8 @@ class DataConfig(StrictModel):
     n_data_batch_tfrecord: int | None = None
     """Rows in one record of a BatchTFRecordInput."""
     file_shard: bool | None = cloud("processes share the rows, not the files")
+    shard: bool | None = cloud("processes share the rows, not the files")
+    selected_col_types: str | None = cloud("types are those of input_fields")
     pai_worker_queue: bool | None = cloud("a switch of a cloud's job queue")
     pai_worker_slice_num: int | None = cloud("a switch of a cloud's job queue")
     chief_redundant: bool | None = cloud("there is no chief process")

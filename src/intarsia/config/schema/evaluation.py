@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 (pydantic copies the defaults of its fields)
 """`eval_config` and `export_config`."""
 
 from __future__ import annotations

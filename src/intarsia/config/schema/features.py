@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 (pydantic copies the defaults of its fields)
 """`feature_config`: how raw columns become features."""
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class TextCnnCombiner(StrictModel):
     num_filters: list[int]
     """Number of filters of each width."""
     pad_sequence_length: int = Field(default=0, ge=0)
-    """Length that sequences are padded or cut to; 0: the batch's longest, at least the widest filter."""
+    """Length that sequences are padded or cut to; 0: max_seq_len, or the widest filter where that is not set."""
     activation: str = "relu"
     """Activation after the convolution."""
     mlp: dict[str, Any] | None = None

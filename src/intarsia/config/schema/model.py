@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 (pydantic copies the defaults of its fields)
 """`model_config`: feature groups, the backbone's blocks, or a named model's own message."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 (pydantic copies the defaults of its fields)
 """The whole pipeline file."""
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from intarsia.core.params import StrictModel
 class BinaryInput(StrictModel):
     """Criteo's binary files."""
 
-    category_path: str
+    category_path: list[str] = Field(min_length=1)
     """Categorical columns."""
-    dense_path: str
+    dense_path: list[str] = Field(min_length=1)
     """Numeric columns."""
-    label_path: str
+    label_path: list[str] = Field(min_length=1)
     """Labels."""
 
 

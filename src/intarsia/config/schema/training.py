@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 (pydantic copies the defaults of its fields)
 """`train_config`: steps, optimizers, learning rates, checkpoints."""
 
 from __future__ import annotations
