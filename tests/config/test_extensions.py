@@ -41,7 +41,8 @@ def test_without_extensions_messages_are_kept_as_written() -> None:
 
 def test_struct_is_checked_against_the_class() -> None:
     text = """class_name: 'AuxiliaryLoss' st_params {
-      fields { key: 'loss_type' value { string_value: 'info' } } fields { key: 'steps' value { number_value: 3.0 } } }"""
+      fields { key: 'loss_type' value { string_value: 'info' } }
+      fields { key: 'steps' value { number_value: 3.0 } } }"""
     config = pbtext(layer(text, "pbtext"), extensions=EXTENSIONS).config
     assert config.model.backbone is not None
     block = config.model.backbone.blocks[0]
