@@ -4,7 +4,7 @@ The hash is XXH64 with seed 0 of the UTF-8 bytes; the row of a table is the hash
 on nothing but the text, so it is the same on every machine and in every version. EasyRec hashes with FarmHash
 Fingerprint64: the same text falls into another bucket there, so tables cannot be carried over row by row.
 
-Source: Yann Collet, "xxHash fast digest algorithm", "XXH64 algorithm description", steps 1 to 7.
+Source: the specification "xxHash fast digest algorithm", section "XXH64 algorithm description", steps 1 to 7.
 """
 
 from __future__ import annotations
