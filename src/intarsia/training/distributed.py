@@ -145,10 +145,13 @@ def _buckets(parameters: Sequence[Tensor]) -> list[list[Tensor]]:
     return buckets
 
 
-def join_world(device: torch.device | str = "cpu") -> World:
+def join_world(device: torch.device | str = "auto") -> World:
     """The world that torchrun describes in the environment; a world of one process without it.
 
     Joins the process group (NCCL on GPUs, Gloo on CPUs) where that has not been done.
+
+    Args:
+        device: `train_config.device`; `auto` is a GPU for each process where there are GPUs.
 
     Raises:
         TrainingError: The environment is incomplete.
@@ -161,6 +164,8 @@ def join_world(device: torch.device | str = "cpu") -> World:
             f"Several processes need what torchrun sets. Received WORLD_SIZE={os.environ['WORLD_SIZE']} without "
             f"{', '.join(missing)}. Start with: torchrun --nproc-per-node 2 -m intarsia train ..."
         )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(device)
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,18 +18,19 @@ from torch import Tensor, nn
 from intarsia.config.schema.evaluation import ExportConfig
 from intarsia.config.schema.training import TrainConfig
 from intarsia.core.batch import Batch
-from intarsia.core.errors import CheckpointError, ConfigError, TrainingError
+from intarsia.core.errors import CheckpointError, TrainingError
 from intarsia.training.averaging import MovingAverage
 from intarsia.training.checkpoint import CheckpointStore, load_model, load_optimizer, read_state
 from intarsia.training.distributed import World
 from intarsia.training.encoding import random_state, set_random_state
 from intarsia.training.interrupts import Interrupts
-from intarsia.training.logs import MetricsLog, open_tensorboard
 from intarsia.training.optimizers import Optimizers, build_optimizers, moving_average_decay
 from intarsia.training.precision import Precision
 from intarsia.training.progress import SilentReporter
 from intarsia.training.protocols import BatchSource, Evaluate, Reporter
+from intarsia.training.recorder import Event, Recorder
 from intarsia.training.selection import Selection
+from intarsia.training.setup import choose_device, first_bad_weight, not_a_number, parse_dead_line
 from intarsia.training.state import LossSums, TrainState
 
 StopReason = Literal["num_steps", "num_epochs", "early_stop", "dead_line", "SIGINT", "SIGTERM"]
@@ -100,7 +100,7 @@ class Trainer:
         world: World | None = None,
         schema_hash: str = "",
         tensorboard: bool = False,
-        on_event: Callable[[str, Mapping[str, Any]], None] | None = None,
+        on_event: Event | None = None,
     ) -> None:
         self.model = model
         self.config = config
@@ -109,13 +109,13 @@ class Trainer:
         self.evaluate = evaluate
         self.export = export if export is not None else ExportConfig()
         self.world = world if world is not None else World()
-        self.reporter: Reporter = reporter if reporter is not None and self.world.writes else SilentReporter()
         self.schema_hash = schema_hash
-        self.tensorboard = tensorboard
-        self.on_event = on_event
+        shown = reporter if reporter is not None and self.world.writes else SilentReporter()
+        summary_steps = config.save_summary_steps if tensorboard else 0
+        self.recorder = Recorder(self.run_dir, shown, self.world, on_event, summary_steps)
         self.num_epochs = num_epochs or (0 if config.num_steps else 1)
         self.device = choose_device(config.device, self.world)
-        self.dead_line = _parse_dead_line(config.dead_line)
+        self.dead_line = parse_dead_line(config.dead_line)
         model.to(self.device)
         self.precision = Precision(config.mixed_precision, self.device)
         self.optimizers: Optimizers = build_optimizers(model, config, self.world)
@@ -147,17 +147,11 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             self._reset()
             length = self._load(folder) if folder else self._start()
-            self._log, self._summaries = None, None
-            if self.world.writes:
-                self._log = stack.enter_context(closing(MetricsLog(self.run_dir / "metrics.jsonl", length)))
-            if self.world.writes and self.tensorboard:
-                opened = open_tensorboard(self.run_dir / "tensorboard", self.state.step)
-                self._summaries = stack.enter_context(closing(opened))
-            self._interrupts = stack.enter_context(Interrupts(self.reporter.message))
-            stack.callback(self.reporter.stop)
-            self.reporter.start(step=self.state.step, total_steps=self._total_steps())
+            stack.callback(self.recorder.close)
+            self.recorder.open(self.state.step, self._total_steps(), length)
+            self._interrupts = stack.enter_context(Interrupts(self.recorder.reporter.message))
             self.model.train()
-            self._clock = self._saved_clock = time.monotonic()
+            self._saved_clock = time.monotonic()
             reason = self._done()
             while reason is None:
                 reason = self._epoch()
@@ -225,6 +219,8 @@ class Trainer:
     def _finish(self, reason: StopReason) -> None:
         interrupted = reason in ("SIGINT", "SIGTERM")
         if not interrupted:
+            if self.sums.batches:
+                self._write_losses()
             self._evaluate()
         self._save()
         if interrupted:
@@ -324,8 +320,7 @@ class Trainer:
         step = state.step
         if step % config.log_step_count_steps == 0:
             self._write_losses()
-        if self.on_event is not None:
-            self.on_event("update", {"step": step})
+        self.recorder.updated(step)
         reason: StopReason | None = None
         if step == config.num_steps:
             reason = "num_steps"
@@ -391,44 +386,15 @@ class Trainer:
         state.last_metrics = {name: metric.value for name, metric in metrics.items()}
         if improved:
             state.best_metrics = dict(state.last_metrics)
-        row = {"step": state.step, "epoch": state.epoch, **state.last_metrics}
-        state.history.append(row)
-        self._write({"kind": "eval", **row}, state.last_metrics)
-        self.reporter.evaluated(step=state.step, metrics=metrics, best=improved)
-        if self.on_event is not None:
-            self.on_event("evaluate", row)
+        self.recorder.evaluated(state, metrics, improved)
         self._saved_at = -1
         if improved and self.selection.keeps_best:
             self._save()
 
     def _write_losses(self) -> None:
-        sums, batches, rows = self.sums.read(), self.sums.batches, self.sums.rows
-        if not self.world.alone:
-            *values, rows_all = self.world.sum([*sums.values(), float(rows)])
-            sums, rows = dict(zip(sums, values)), int(rows_all)
-        losses = {name: value / batches for name, value in sums.items()}
-        losses = {"loss": sum(losses.values()), **losses} if len(losses) != 1 or "loss" not in losses else losses
+        losses = self.recorder.losses(self.state, self.sums, self.optimizers.rates(self.state.step - 1))
         if not np.isfinite(losses["loss"]):
             raise self._not_a_number(losses)
-        now = time.monotonic()
-        speed = rows / max(now - self._clock, 1e-9)
-        self._clock = now
-        self.sums.clear()
-        rates = self.optimizers.rates(self.state.step - 1)
-        row = {"step": self.state.step, "epoch": self.state.epoch, **rates, **losses}
-        self._write({"kind": "train", **row, "samples_per_second": round(speed, 1)}, {**rates, **losses})
-        shown = {"loss": losses["loss"]}
-        self.reporter.progress(
-            step=self.state.step, epoch=self.state.epoch, losses=shown, lr=rates["lr"], rows_per_second=speed
-        )
-
-    def _write(self, row: Mapping[str, Any], numbers: Mapping[str, float | None]) -> None:
-        if self._log is not None:
-            self._log.write(row)
-        if self._summaries is not None and (row["kind"] == "eval" or row["step"] % self.config.save_summary_steps == 0):
-            for name, value in numbers.items():
-                if value is not None:
-                    self._summaries.add_scalar(f"{row['kind']}/{name}", value, row["step"])
 
     def _save(self) -> None:
         state = self.state
@@ -441,17 +407,15 @@ class Trainer:
             "precision": self.precision.state(),
             "processes": self.world.gather_trees({"random": random_state(), "losses": self.sums.state()}),
         }
-        if self._log is not None:
+        if self.world.writes:
             data = {
                 "train": state.to_json(),
                 "selection": self.selection.state(),
                 "schema_hash": self.schema_hash,
-                "log_bytes": self._log.settle(),
+                "log_bytes": self.recorder.settle(),
             }
             path = self.store.save(state.step, self.model, tree, data, self.selection.protected())
-            self.reporter.saved(step=state.step, path=str(path))
-            if self.on_event is not None:
-                self.on_event("save", {"step": state.step, "path": str(path)})
+            self.recorder.saved(state.step, path)
         self._saved_at, self._last_good = state.step, self.store.path(state.step)
         self._saved_clock = time.monotonic()
 
@@ -459,49 +423,12 @@ class Trainer:
         sums = self.sums.read()
         if not all(np.isfinite(value) for value in sums.values()):
             raise self._not_a_number(sums)
-        for name, tensor in self.model.state_dict().items():
-            if tensor.is_floating_point() and tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
-                raise self._not_a_number({}, f"the weight `{name}`")
+        name = first_bad_weight(self.model)
+        if name is not None:
+            raise self._not_a_number({}, f"the weight `{name}`")
 
     def _not_a_number(self, losses: Mapping[str, float], what: str = "the loss") -> TrainingError:
-        parts = ", ".join(f"{name} = {value:g}" for name, value in losses.items()) or "all read so far were finite"
-        good = f"The last good checkpoint is {self._last_good}." if self._last_good else "There is no checkpoint yet."
-        when = "At" if self.device.type == "cpu" else "At or before"
-        return TrainingError(
-            f"{when} step {self.state.step + 1} {what} is not a finite number. Received losses: {parts}. {good} "
-            "Lower the learning rate, set `train_config.gradient_clipping_by_norm`, or look for extreme values in the "
-            "features and labels."
-        )
-
-
-def choose_device(name: str, world: World) -> torch.device:
-    """The device that `train_config.device` names; `auto` is the process's own GPU where there is one.
-
-    Raises:
-        ConfigError: There is no such device.
-    """
-    if world.device.type == "cuda":
-        return world.device
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"`train_config.device` is auto, cpu, cuda or cuda:1. Received `{name}`.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"`train_config.device` is `{name}`, but torch finds no GPU. Use `auto` or `cpu`.")
-    return device
-
-
-def _parse_dead_line(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        return datetime.strptime(text, "%Y%m%d %H:%M:%S").timestamp()
-    except ValueError as error:
-        raise ConfigError(
-            f"`train_config.dead_line` is a local time written `YYYYMMDD HH:MM:SS`. Received `{text}`."
-        ) from error
+        return not_a_number(self.state.step + 1, what, losses, self._last_good, self.device.type == "cpu")
 
 
 def _sum(losses: Mapping[str, Tensor]) -> Tensor:
