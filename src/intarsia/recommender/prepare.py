@@ -104,6 +104,12 @@ def prepare(
     return opener.from_files()
 
 
+def schema_without_data(config: PipelineConfig, base_dir: Path | None = None) -> Schema | None:
+    """The schema where nothing has to be learned from data; otherwise None."""
+    opener = _Opener(config, base_dir, 0, 1)
+    return opener._schema() if opener.encoder.is_fitted else None
+
+
 def feature_configs(config: PipelineConfig) -> list[FeatureConfig]:
     """The features of a pipeline.
 
@@ -145,7 +151,8 @@ def _label_fields(data: DataConfig) -> list[str]:
     return [LABEL]
 
 
-def _data_config(config: PipelineConfig) -> DataConfig:
+def data_options(config: PipelineConfig) -> DataConfig:
+    """The `data_config` with what other parts of the pipeline say of it: labels of a log, the format of Parquet paths."""
     data = config.data_config.model_copy(update={"label_fields": _label_fields(config.data_config)})
     if config.parquet_train_input and data.input_type not in (InputType.ParquetInputV2, InputType.ParquetInputV3):
         data = data.model_copy(update={"input_type": InputType.ParquetInput})
@@ -155,7 +162,7 @@ def _data_config(config: PipelineConfig) -> DataConfig:
 class _Opener:
     def __init__(self, config: PipelineConfig, base_dir: Path | None, rank: int, world_size: int) -> None:
         self.config = config
-        self.data = _data_config(config)
+        self.data = data_options(config)
         self.base_dir = base_dir
         self.rank, self.world_size = rank, world_size
         self.label = label_name(config)
@@ -399,7 +406,7 @@ def open_log(config: PipelineConfig, base_dir: Path | None = None) -> Log:
 def open_part(recommender: Recommender, data: Any | None) -> Loader:
     """Labelled rows for the evaluation of a bundle; see `Recommender.evaluate`."""
     config = recommender.config
-    opener_data = _data_config(config)
+    opener_data = data_options(config)
     if data is None:
         spec = config.test_input_path or config.eval_input_path or config.parquet_eval_input
         if spec is None:

@@ -179,6 +179,17 @@ class FeatureEncoder:
             self.skipped.update(context.counts)
         return {feature.name: column for feature, column in zip(chosen, encoded, strict=True)}
 
+    def values(self, name: str, frame: pl.DataFrame) -> pl.Series:
+        """The raw values that a feature turns into ids, of all rows one after another.
+
+        Args:
+            name: Name of the feature.
+            frame: Raw columns.
+        """
+        feature = next(feature for feature in self._features if feature.name == name)
+        columns = self._columns(frame, feature.inputs)
+        return feature.cells([columns[column] for column in feature.inputs], Context(name, skip=True)).values
+
     def report(self) -> str:
         """Values that broke a rule and were replaced, by rule; empty where there were none."""
         return "\n".join(f"{count} values: {rule}" for rule, count in self.skipped.most_common())
