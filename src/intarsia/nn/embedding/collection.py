@@ -14,6 +14,7 @@ from intarsia.nn.component import nearest
 from intarsia.nn.embedding.fbgemm import fbgemm_problem
 from intarsia.nn.embedding.fused import Engine, FusedLookups, FusedTable, torch_engine
 from intarsia.nn.embedding.initial import initialize_table_
+from intarsia.nn.embedding.memory import table_zeros
 from intarsia.nn.embedding.spec import Lookup, TableSpec, check
 
 Backend = Literal["auto", "torch", "fbgemm"]
@@ -72,7 +73,7 @@ class EmbeddingCollection(nn.Module):
         if backend == "fbgemm":
             self._require_fbgemm()
         for name, fused in self.fused.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(fused.num_rows + 1, fused.dim)))
+            self.register_parameter(name, nn.Parameter(table_zeros((fused.num_rows + 1, fused.dim))))
         self.reset_parameters(generator)
         self._route()
 
@@ -219,7 +220,7 @@ class EmbeddingCollection(nn.Module):
         name = self._home[spec.name].name
         weight = self.fused_weight(name)
         if weight.is_meta and allocate:
-            fresh = nn.Parameter(torch.zeros(weight.shape, dtype=weight.dtype, device=value.device))
+            fresh = nn.Parameter(table_zeros(weight.shape, value.device))
             fresh.requires_grad_(weight.requires_grad)
             self.register_parameter(name, fresh)
         with torch.no_grad():

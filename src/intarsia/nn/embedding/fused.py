@@ -19,7 +19,9 @@ from torch import Tensor
 from intarsia.core.batch import Dense, Feature, Jagged
 from intarsia.core.errors import DataError
 from intarsia.nn.component import nearest
+from intarsia.nn.embedding.columns import side_by_side, unbind_columns
 from intarsia.nn.embedding.pooling import pool_scale, segment_extreme, segment_pool, usable_weights
+from intarsia.nn.embedding.rows import gather_rows
 from intarsia.nn.embedding.spec import Lookup, Pooling, TableSpec
 
 
@@ -69,8 +71,7 @@ class Engine(Protocol):
 
 def torch_engine(weight: Tensor, gathers: Sequence[Tensor], bags: Bags | None) -> tuple[list[Tensor], Tensor | None]:
     """Plain torch; the gradient of the weight is sparse (one entry for each id, repeated ids unsummed)."""
-    sparse = weight.requires_grad
-    rows = [F.embedding(ids, weight, sparse=sparse) for ids in gathers]
+    rows = [gather_rows(weight, ids) for ids in gathers]
     if bags is None:
         return rows, None
     pooled = F.embedding_bag(
@@ -78,7 +79,7 @@ def torch_engine(weight: Tensor, gathers: Sequence[Tensor], bags: Bags | None) -
         weight,
         bags.offsets,
         mode="sum",
-        sparse=sparse,
+        sparse=weight.requires_grad,
         per_sample_weights=bags.weights,
         include_last_offset=True,
     )
@@ -132,7 +133,7 @@ class FusedLookups:
 
         out: dict[str, Tensor | Jagged] = {}
         for columns, vectors in zip(singles, rows, strict=False):  # The last of `rows` are the steps.
-            for keys, vector in zip(columns.keys, vectors.unbind(1), strict=True):
+            for keys, vector in zip(columns.keys, unbind_columns(vectors), strict=True):
                 out.update(dict.fromkeys(keys, vector))
         if gathered:
             for item, vectors in zip(
@@ -184,7 +185,7 @@ class FusedLookups:
 
     def _single_ids(self, columns: _Columns) -> Tensor:
         """(B, F) rows of the fused weight."""
-        ids = _side_by_side(columns.ids)
+        ids = _matrix(columns.ids)
         starts, sizes = self._column_bounds(ids.device, tuple(lookup.table for lookup in columns.lookups))
         outside = ids >= sizes
 
@@ -265,25 +266,14 @@ def _finish(item: _Steps, vectors: Tensor) -> Tensor | Jagged:
     return segment_pool(vectors, feature.offsets, item.lookup.pooling)
 
 
-def _side_by_side(columns: Sequence[Tensor]) -> Tensor:
-    """(B, F) of F columns; a view where they already are neighbouring columns of one matrix."""
-    first = columns[0]
-    if len(columns) == 1:
-        return first.unsqueeze(1)
-    width, stride = first.element_size(), first.stride(0)
-    if (
-        stride >= len(columns)
-        and not torch.compiler.is_compiling()
-        and all(
-            column.stride(0) == stride
-            and column.data_ptr() == first.data_ptr() + place * width
-            and column.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
-            and column.dtype == first.dtype
-            for place, column in enumerate(columns)
-        )
-    ):
-        return first.as_strided((first.shape[0], len(columns)), (stride, 1))
-    return torch.stack(tuple(columns), dim=1)
+def _matrix(columns: Sequence[Tensor]) -> Tensor:
+    """(B, F) of F columns; a view where they already are neighbours."""
+    if not torch.compiler.is_compiling():
+        joined = side_by_side([column.unsqueeze(1) for column in columns])
+        if joined is not None:
+            return joined
+    # Whole columns are copied one after the other, which is much faster than one number at a time.
+    return torch.stack(tuple(columns)).t()
 
 
 def _require(wrong: Tensor, error: Callable[[], Exception]) -> None:

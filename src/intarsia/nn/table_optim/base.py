@@ -14,7 +14,10 @@ from intarsia.core.errors import BuildError, CheckpointError
 from intarsia.nn.embedding.collection import EmbeddingCollection
 from intarsia.nn.embedding.fbgemm import FbgemmEngine
 from intarsia.nn.embedding.fused import FusedTable
+from intarsia.nn.embedding.memory import table_zeros
 from intarsia.nn.table_optim.gradients import Collections, gradient, listed
+
+_CACHED = 1 << 16  # Numbers of one kind (weights, or one slot of state) that fit the cache beside the others.
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ class TableOptimizer(ABC):
                     target.engine.stepped()
                     continue
                 found = gradient(target.weight, target.table)
-                if found is not None and len(found[0]):
-                    self.update(target.weight, self._slots(place), *found)
+                if found is not None:
+                    self._update_in_parts(target.weight.detach(), self._slots(place), *found)
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
@@ -146,18 +149,23 @@ class TableOptimizer(ABC):
             values.fill_(self.slot(name).start)
         self._state[self.targets.index(target)] = state
 
+    def _update_in_parts(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+        """Updates so many rows at a time that what is read is still in the cache when it is written back."""
+        part = rows.shape[0] if weight.device.type != "cpu" else max(1, _CACHED // weight.shape[1])
+        for start in range(0, rows.shape[0], part):
+            self.update(weight, state, rows[start : start + part], grads[start : start + part])
+
     def _slots(self, place: int) -> dict[str, Tensor]:
         if place not in self._state:
             weight = self.targets[place].weight
             kinds = {name: self.slot(name) for name in self.slots}
             self._state[place] = {
-                # Zeros take no memory before they are written to.
-                name: torch.zeros(shape, device=weight.device)
-                if kind.start == 0.0
-                else torch.full(shape, kind.start, device=weight.device)
+                name: table_zeros(weight.shape[:1] if kind.row_wise else weight.shape, weight.device)
                 for name, kind in kinds.items()
-                for shape in [weight.shape[:1] if kind.row_wise else weight.shape]
             }
+            for name, kind in kinds.items():
+                if kind.start != 0.0:  # Zeros take no memory before they are written to.
+                    self._state[place][name].fill_(kind.start)
         return self._state[place]
 
     def _mismatches(self, state: Mapping[str, Any]) -> list[str]:

@@ -10,15 +10,22 @@ import torch
 from torch import Tensor
 
 from intarsia.core.params import Param
+from intarsia.nn.embedding.rows import read_rows
 from intarsia.nn.table_optim.base import Slot, TableOptimizer
 from intarsia.nn.table_optim.gradients import Collections
 
 Groups = Collection[str] | None
 
+_NARROW = 32  # Widest rows that are faster read and written back than added to.
+
 
 def _subtract(weight: Tensor, rows: Tensor, change: Tensor, lr: float) -> None:
-    # index_add_ has a fast path, which its `alpha` does not reach. Overwrites `change`.
-    weight.index_add_(0, rows, change.mul_(-lr))
+    """Subtracts lr * change, which is overwritten, from rows that are all different."""
+    change.mul_(-lr)
+    if weight.device.type == "cpu" and weight.shape[1] <= _NARROW:
+        weight.index_copy_(0, rows, change.add_(read_rows(weight, rows)))
+    else:
+        weight.index_add_(0, rows, change)
 
 
 class SparseSGD(TableOptimizer):
@@ -70,7 +77,7 @@ class SparseMomentum(TableOptimizer):
 
     def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
         """One update."""
-        buffer = state["buffer"].index_select(0, rows).mul_(self.momentum).add_(grads)
+        buffer = read_rows(state["buffer"], rows).mul_(self.momentum).add_(grads)
         state["buffer"].index_copy_(0, rows, buffer)
         _subtract(weight, rows, buffer, self.lr)
 
@@ -110,7 +117,7 @@ class SparseAdagrad(TableOptimizer):
 
     def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
         """One update."""
-        total = state["sum"].index_select(0, rows).add_(grads.square())
+        total = read_rows(state["sum"], rows).add_(grads.square())
         state["sum"].index_copy_(0, rows, total)
         _subtract(weight, rows, grads.div_(total.sqrt_().add_(self.eps)), self.lr)
 
@@ -134,7 +141,7 @@ class RowWiseAdagrad(SparseAdagrad):
 
     def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
         """One update."""
-        total = state["sum"].index_select(0, rows).add_(grads.square().mean(1))
+        total = read_rows(state["sum"], rows).add_(grads.square().mean(1))
         state["sum"].index_copy_(0, rows, total)
         _subtract(weight, rows, grads.div_(total.sqrt_().add_(self.eps).unsqueeze(1)), self.lr)
 
@@ -182,9 +189,9 @@ class LazyAdam(TableOptimizer):
 
     def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
         """One update."""
-        mean = state["mean"].index_select(0, rows).mul_(self.beta1).add_(grads, alpha=1 - self.beta1)
+        mean = read_rows(state["mean"], rows).mul_(self.beta1).add_(grads, alpha=1 - self.beta1)
         state["mean"].index_copy_(0, rows, mean)
-        variance = state["variance"].index_select(0, rows).mul_(self.beta2)
+        variance = read_rows(state["variance"], rows).mul_(self.beta2)
         variance.add_(grads.square_(), alpha=1 - self.beta2)
         state["variance"].index_copy_(0, rows, variance)
         root = variance.sqrt_().div_(math.sqrt(1 - self.beta2**self.num_steps)).add_(self.eps)
@@ -229,12 +236,12 @@ class SparseRMSProp(TableOptimizer):
 
     def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
         """One update."""
-        square = state["square"].index_select(0, rows).mul_(self.decay)
+        square = read_rows(state["square"], rows).mul_(self.decay)
         square.add_(grads.square(), alpha=1 - self.decay)
         state["square"].index_copy_(0, rows, square)
         change = grads.div_(square.sqrt_().add_(self.eps))
         if self.momentum > 0:
-            change.add_(state["buffer"].index_select(0, rows), alpha=self.momentum)
+            change.add_(read_rows(state["buffer"], rows), alpha=self.momentum)
             state["buffer"].index_copy_(0, rows, change)
         _subtract(weight, rows, change, self.lr)
 
@@ -291,12 +298,12 @@ class SparseFtrl(TableOptimizer):
         lr = self.lr
         if lr == 0.0:
             return
-        old = weight.index_select(0, rows)
-        before = state["sum"].index_select(0, rows)
+        old = read_rows(weight, rows)
+        before = read_rows(state["sum"], rows)
         after = before + grads.square()
         state["sum"].index_copy_(0, rows, after)
         rate = self._powered(after)
-        linear = state["linear"].index_select(0, rows).add_(grads).add_(old, alpha=2 * self.l2_shrinkage_reg)
+        linear = read_rows(state["linear"], rows).add_(grads).add_(old, alpha=2 * self.l2_shrinkage_reg)
         linear.sub_((rate - self._powered(before)).mul_(old).div_(lr))
         state["linear"].index_copy_(0, rows, linear)
         # Soft threshold: -sign(z) max(|z| - l1, 0).

@@ -1,0 +1,53 @@
+"""Reading rows of a weight, with a sparse gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def read_rows(weight: Tensor, ids: Tensor) -> Tensor:
+    """(R, D) or (R,) rows of a weight, without a gradient.
+
+    On the CPU through sums over one row each: that kernel fetches rows ahead, and takes half the time of the plain one.
+
+    Args:
+        weight: (num_rows, D) or (num_rows,).
+        ids: (R,) int64.
+    """
+    if weight.dim() == 1:
+        return read_rows(weight.unsqueeze(1), ids).squeeze(1)
+    if weight.device.type == "cpu" and ids.shape[0]:
+        # Detached, or it would also prepare for a backward pass that is not its own.
+        return F.embedding_bag(ids.unsqueeze(1), weight.detach(), mode="sum")
+    return F.embedding(ids, weight)
+
+
+def gather_rows(weight: Tensor, ids: Tensor) -> Tensor:
+    """(..., D) rows for ids of any shape; the gradient is sparse, one entry for each id, repeated ids unsummed."""
+    if torch.compiler.is_compiling():
+        return F.embedding(ids, weight)
+    if weight.requires_grad and torch.is_grad_enabled():
+        rows: Tensor = _Gather.apply(weight, ids)  # type: ignore[no-untyped-call]
+        return rows
+    return read_rows(weight, ids.reshape(-1)).view(*ids.shape, weight.shape[1])
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, ids: Tensor) -> Tensor:
+        flat = ids.reshape(-1)
+        ctx.save_for_backward(flat)
+        ctx.shape = weight.shape
+        return read_rows(weight, flat).view(*ids.shape, weight.shape[1])
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (ids,) = ctx.saved_tensors
+        values = grad.reshape(-1, ctx.shape[1])
+        return torch.sparse_coo_tensor(ids.unsqueeze(0), values, ctx.shape, check_invariants=False), None
