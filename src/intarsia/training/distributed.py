@@ -84,6 +84,17 @@ class World:
             for p, piece, known in zip(bucket, torch.split(flat, [p.numel() for p in bucket] + [len(bucket)]), have):
                 p.grad = piece.view_as(p).clone() if known else None
 
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Gives all processes the mean of small floating-point tensors, such as running statistics."""
+        if self.alone or not tensors:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.size
+        with torch.no_grad():
+            for tensor, mean in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors])):
+                tensor.copy_(mean.view_as(tensor))
+
     def gather_rows(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """All processes' (R,) row numbers and (R, D) values, in the order of the ranks."""
         if self.alone:

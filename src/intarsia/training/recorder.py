@@ -79,8 +79,11 @@ class Recorder:
         """Mean losses since the last call; `loss` is their sum. Starts the next interval."""
         values, rows = sums.read(), sums.rows
         if not self._world.alone:
-            *totals, all_rows = self._world.sum([*values.values(), float(rows)])
-            values, rows = dict(zip(values, totals)), int(all_rows)
+            # By name: a process whose shares were empty knows no names.
+            parts = self._world.gather_trees({"sums": values, "rows": rows})
+            rows = sum(part["rows"] for part in parts)
+            names = dict.fromkeys(name for part in parts for name in part["sums"])
+            values = {name: sum(part["sums"].get(name, 0.0) for part in parts) for name in names}
         losses = {name: value / sums.batches for name, value in values.items()}
         if list(losses) != ["loss"]:
             losses = {"loss": sum(losses.values()), **losses}

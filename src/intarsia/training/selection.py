@@ -152,7 +152,7 @@ class Selection:
         return self.best.update(step, metrics, self.best_option)
 
     def should_stop(self, step: int) -> bool:
-        """Whether the metric has not improved for long enough."""
+        """Whether the metric has not improved for long enough at the evaluation of `step`."""
         if self.stopper is not None and self.patience is not None and self.stopper.since >= self.patience:
             return True
         if self.by_steps is None or self.best.since == 0:

@@ -119,6 +119,7 @@ class Trainer:
         model.to(self.device)
         self.precision = Precision(config.mixed_precision, self.device)
         self.optimizers: Optimizers = build_optimizers(model, config, self.world)
+        self._statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         self.store = CheckpointStore(self.run_dir, config.keep_checkpoint_max)
         self._reset()
 
@@ -196,7 +197,7 @@ class Trainer:
         tree = load_optimizer(folder, data)
         if len(tree["processes"]) != self.world.size:
             raise CheckpointError(
-                f"A run resumes with as many processes as it was started with: {len(tree['random'])}. Received "
+                f"A run resumes with as many processes as it was started with: {len(tree['processes'])}. Received "
                 f"{self.world.size}. Start that many, or start a new run with `fine_tune_checkpoint`."
             )
         self.optimizers.load(tree["optimizers"])
@@ -298,6 +299,7 @@ class Trainer:
         optimizers.zero_grad()
         if self.average is not None:
             self.average.update()
+        self.world.average(self._statistics)  # so that all processes evaluate one model
         state.step += 1
         return self._after_update()
 
@@ -348,10 +350,10 @@ class Trainer:
             return "num_steps"
         if self.num_epochs and self.state.epoch >= self.num_epochs:
             return "num_epochs"
-        return "early_stop" if self.selection.should_stop(self.state.step) else None
+        return "early_stop" if self.selection.should_stop(self.state.evaluated) else None
 
     def _asked_to_stop(self) -> StopReason | None:
-        if self.selection.should_stop(self.state.step):
+        if self.selection.should_stop(self.state.evaluated):
             return "early_stop"
         late = self.dead_line is not None and time.time() >= self.dead_line
         wish = self._interrupts.received
