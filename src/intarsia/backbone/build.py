@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from intarsia.backbone.graph import BlockModule, Graph, InputOperation, Lambda, Recurrent, Repeat, Run, merge
 from intarsia.backbone.groups import Group, GroupEmbedder, resolve_groups
-from intarsia.backbone.inputs import GroupReader, InputLayer, RawInput
-from intarsia.backbone.plan import MAIN, GraphPlan, Planner
+from intarsia.backbone.inputs import GroupReader, InputLayer, Memo, RawInput
+from intarsia.backbone.names import module_name
+from intarsia.backbone.plan import MAIN, ROOT, GraphPlan, Planner
 from intarsia.config.schema import Backbone as BackboneConfig
 from intarsia.config.schema import Block, FeatureGroup, Layer
 from intarsia.config.schema import InputLayer as InputLayerConfig
@@ -24,32 +25,12 @@ from intarsia.core.expressions.tensors import compile_lambda, compile_slice
 from intarsia.data.schema import FeatureSpec, Schema
 from intarsia.nn import catalogue
 from intarsia.nn.embedding import Lookup, TableSpec
+from intarsia.nn.embedding.spec import Pooling
 from intarsia.nn.mlp import MLP
-from intarsia.nn.shapes import describe, shape_of
+from intarsia.nn.shapes import describe, is_shape, shape_of, width
 
 EXAMPLE_ROWS = 2
 EXAMPLE_STEPS = 3
-
-
-@dataclass(frozen=True)
-class BlockInfo:
-    """What `show` tells about one block.
-
-    Attributes:
-        name: `block`, or `package.block`.
-        operation: Component or kind of operation.
-        inputs: Names of the blocks, groups and packages that it reads.
-        input_shape: Shapes of the merged input as text.
-        output_shape: Shapes of the output as text.
-        parameters: Number of parameters of its own (tables are counted with their group).
-    """
-
-    name: str
-    operation: str
-    inputs: tuple[str, ...]
-    input_shape: str
-    output_shape: str
-    parameters: int
 
 
 class Backbone(nn.Module):
@@ -63,7 +44,6 @@ class Backbone(nn.Module):
 
     Attributes:
         out_shape: Shape of the output as an example gave it, or a list of shapes.
-        infos: One entry a block, in running order.
 
     Raises:
         BuildError: Names, cycles or shapes do not fit; names the block and the shapes of its inputs.
@@ -81,37 +61,40 @@ class Backbone(nn.Module):
         self.groups = resolve_groups(feature_groups, schema, _wide_width(config))
         plans = Planner(config, self.groups).plan()
         used = _used_groups(plans, self.groups)
-        self.readers = nn.ModuleDict({_safe(group.name): GroupReader(group=group) for group in used})
+        self.readers = nn.ModuleDict(_readers(used))
         self.embedder = GroupEmbedder(groups=used, extra=_fused_layers(plans, self.groups), backend=backend)
         self.graphs = nn.ModuleDict()
         graphs: dict[str, Graph] = {}
         for name, plan in plans.items():
             graphs[name] = Graph(plan=plan, graphs=graphs)
-            self.graphs[_safe(name)] = graphs[name]
+            self.graphs[module_name(name)] = graphs[name]
         self.main = [graphs[MAIN]]
-        builder = Builder(self)
-        output = builder.run(schema)
+        output = Builder(self).run(schema)
+        # What was sized by the length of the example's sequences fails here, at the block, not in the first epoch.
+        Builder(self, EXAMPLE_ROWS + 1, EXAMPLE_STEPS - 1).run(schema)
+        for graph in graphs.values():
+            graph.skip_losses()
         self.top_mlp: MLP | None = None
         if config.top_mlp is not None:
-            joined = _join(output)
-            options = _options(catalogue.resolve("MLP"), config.top_mlp, "model_config.backbone.top_mlp")
-            self.top_mlp = MLP.from_inputs(shape_of(joined), **options)
-            with torch.no_grad():
-                output = self.top_mlp.eval()(joined)
+            self.top_mlp, output = _top_mlp(config.top_mlp, output)
         self.out_shape = shape_of(output)
-        self.infos = builder.infos
         self.train()
 
     @property
     def out_features(self) -> int:
-        """Width of the output.
+        """Width of the output; 1 where it is one number a row, without an axis for it.
 
         Raises:
-            BuildError: The output is a list.
+            BuildError: The output is not one vector a row.
         """
-        if isinstance(self.out_shape, list):
-            raise BuildError("the backbone gives a list (output_blocks); this model needs one tensor: use concat_blocks")
-        return int(self.out_shape[-1])  # type: ignore[arg-type]
+        shape = self.out_shape
+        if isinstance(shape, list):
+            message = "the backbone gives a list (output_blocks); this model needs one tensor: use concat_blocks"
+            raise BuildError([Problem("", ROOT, message)])
+        if not is_shape(shape) or len(shape) > 2:
+            message = f"the backbone must give one vector a row, (B, D). Received: {describe(shape)}"
+            raise BuildError([Problem("", ROOT, f"{message}. Flatten or sum it up in a last block")])
+        return 1 if len(shape) == 1 else width("backbone", shape)
 
     def forward(self, batch: Batch) -> tuple[Any, Run]:
         """The output, and the run with auxiliary losses and extra predictions.
@@ -125,50 +108,91 @@ class Backbone(nn.Module):
         run = Run(batch, self.embedder(batch), skip_losses=not self.training)
         output = self.main[0](run)
         if self.top_mlp is not None:
-            output = self.top_mlp(_join(output))
+            output = self.top_mlp(join_outputs(output))
         return output, run
 
 
 class Builder:
-    """Sends an example of zeros through the graphs and creates each block's operation where it arrives."""
+    """Sends an example of zeros through the graphs and creates each block's operation where it arrives.
 
-    def __init__(self, backbone: Backbone) -> None:
+    Args:
+        backbone: The backbone.
+        rows: Rows of the example.
+        steps: Length of its sequences, at most their `max_length`.
+
+    Attributes:
+        shapes: By block, the shapes of the merged inputs and of the output, in running order.
+    """
+
+    def __init__(self, backbone: Backbone, rows: int = EXAMPLE_ROWS, steps: int = EXAMPLE_STEPS) -> None:
         self.backbone = backbone
-        self.infos: list[BlockInfo] = []
+        self.rows, self.steps = rows, steps
+        self.shapes: dict[str, tuple[Any, Any]] = {}
 
     def run(self, schema: Schema) -> Any:
         """The example's output."""
         embedded: dict[str, Tensor | Jagged] = {}
         for group in self.backbone.groups.values():
             for spec in group.specs():
-                embedded[group.key(spec)] = _example_vectors(spec, group.width(spec), sequence=spec.sequence and not group.wide)
+                sequence = spec.sequence and not group.wide
+                embedded[group.key(spec)] = self._vectors(spec, group.width(spec), sequence)
         for key, width in _fused_widths(self.backbone.embedder):
-            embedded.setdefault(key, torch.zeros(EXAMPLE_ROWS, width))
-        features = {spec.name: _example_feature(spec) for spec in schema.features.values()}
-        run = Run(Batch(features, size=EXAMPLE_ROWS), embedded, builder=self)
+            embedded.setdefault(key, torch.zeros(self.rows, width))
+        features = {spec.name: self._feature(spec) for spec in schema.features.values()}
+        run = Run(Batch(features, size=self.rows), embedded, builder=self)
         with torch.no_grad():
-            return self.backbone.main[0].eval()(run)
+            self.backbone.eval()
+            return self.backbone.main[0](run)
+
+    def visit(self, graph: Graph, block: BlockModule, values: dict[str, Any], run: Run, argument: Any) -> Any:
+        """Fetches a block's inputs, then `assemble`; an error of a transform of an input names the block."""
+        with _named(block):
+            inputs = graph.inputs_of(block, values, run, argument)
+        return self.assemble(block, run, inputs)
 
     def assemble(self, block: BlockModule, run: Run, inputs: list[Any]) -> Any:
-        """Creates a block's operation on its first visit, and computes its value for the example."""
-        seen = any(info.name == block.full_name for info in self.infos)
-        received = "" if block.reads_group else f" Its inputs: {', '.join(describe(shape_of(x)) for x in inputs)}"
-        try:
+        """Creates a block's operation where it is missing, and computes its value for the example."""
+        with _named(
+            block, "" if block.reads_group else f" Its inputs: {', '.join(describe(shape_of(x)) for x in inputs)}"
+        ):
             merged = None if block.reads_group else block.merge_inputs(inputs)
             if block.reads_group:
                 self._assemble_input(block, run)
-            elif not seen:
+            elif block.operation is None:
                 block.operation = _operation(block.node.block, merged)
             if block.operation is not None:
                 block.eval()
             value = block.apply_operation(run, merged)
-        except IntarsiaError as error:
-            raise BuildError([_in_block(block, p.message, received) for p in _problems(error)]) from error
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise BuildError([_in_block(block, str(error).splitlines()[0], received)]) from error
-        if not seen:
-            self.infos.append(_info(block, merged, value))
+        self.shapes.setdefault(block.full_name, (sizes(merged), sizes(value)))
         return value
+
+    def merge_outputs(self, plan: GraphPlan, outputs: list[Any]) -> Any:
+        """The output of a graph, joined from those of its `concat_blocks`."""
+        try:
+            return merge(outputs, -1)
+        except (RuntimeError, TypeError, IndexError) as error:
+            told = ", ".join(f"`{name}` {describe(shape_of(x))}" for name, x in zip(plan.concat, outputs, strict=True))
+            message = (
+                f"the outputs of `{plan.name}` cannot be concatenated: {_first_line(error)}. Its concat_blocks: {told}"
+            )
+            raise BuildError([Problem("", plan.path, message)]) from error
+
+    def _vectors(self, spec: FeatureSpec, width: int, sequence: bool) -> Tensor | Jagged:
+        if not sequence:
+            return torch.zeros(self.rows, width)
+        return self._jagged(spec, torch.zeros(self.rows * self._length(spec), width))
+
+    def _feature(self, spec: FeatureSpec) -> Feature:
+        several = spec.sequence or spec.multi
+        count = self.rows * self._length(spec) if several else self.rows
+        values = torch.zeros(count, dtype=torch.int64) if spec.kind == "id" else torch.zeros(count, spec.width)
+        return self._jagged(spec, values) if several else Dense(values)
+
+    def _jagged(self, spec: FeatureSpec, values: Tensor) -> Jagged:
+        return Jagged(values, torch.arange(self.rows + 1) * self._length(spec))
+
+    def _length(self, spec: FeatureSpec) -> int:
+        return min(self.steps, spec.max_length or self.steps)
 
     def _assemble_input(self, block: BlockModule, run: Run) -> None:
         config = block.node.block
@@ -176,8 +200,8 @@ class Builder:
         if block.operation is None:
             block.operation = self._input_operation(config, group, block.full_name)
         number = run.variants.get(block.graph, 0)
-        if number and str(number) not in block.variants:
-            options = self.backbone.graphs[_safe(block.graph)].variants[number - 1]  # type: ignore[index,union-attr]
+        if number and config.input_layer is not None and str(number) not in block.variants:
+            options = self.backbone.graphs[module_name(block.graph)].variants[number - 1]  # type: ignore[index,union-attr]
             block.variants[str(number)] = self._input_operation(Block(name=config.name, input_layer=options), group, "")  # type: ignore[arg-type]
 
     def _input_operation(self, config: Block, group: Group, name: str) -> nn.Module:
@@ -185,7 +209,7 @@ class Builder:
             return InputOperation(module=RawInput(group=group), raw=True)
         if config.embedding_layer is not None:
             return InputOperation(module=FusedRead(group=group, name=name, config=config.embedding_layer), raw=False)
-        reader = self.backbone.readers[_safe(group.name)]
+        reader = self.backbone.readers[module_name(group.name)]
         assert isinstance(reader, GroupReader)
         layer = InputLayer(reader=reader, config=config.input_layer or InputLayerConfig())
         return InputOperation(module=layer, raw=False)
@@ -196,10 +220,10 @@ class FusedRead(nn.Module):
 
     def __init__(self, *, group: Group, name: str, config: EmbeddingLayerConfig) -> None:
         super().__init__()
-        self.keys = [f"{name}/{spec.name}" for spec in group.features]
+        self.keys = [_fused_key(name, spec) for spec in group.features]
         self.concat = config.concat
 
-    def forward(self, embedded: Mapping[str, Tensor]) -> Any:
+    def forward(self, embedded: Mapping[str, Tensor], memo: Memo) -> Any:
         """(B, F * D), or a list of (B, D)."""
         vectors = [embedded[key] for key in self.keys]
         return torch.cat(vectors, dim=-1) if self.concat else vectors
@@ -208,21 +232,31 @@ class FusedRead(nn.Module):
 def _fused_layers(plans: Mapping[str, GraphPlan], groups: Mapping[str, Group]) -> list[tuple[TableSpec, Lookup]]:
     """Tables and lookups of all `embedding_layer` blocks."""
     out = []
+    problems = []
     for plan in plans.values():
         for node in plan.nodes:
             config = node.block.embedding_layer
-            if config is None:
+            if config is None or not node.group:
                 continue
             name = node.name if plan.name == MAIN else f"{plan.name}.{node.name}"
             for spec in groups[node.group].features:
                 if spec.kind != "id":
                     message = f"`embedding_layer` reads ids, and the feature `{spec.name}` is a number"
-                    raise BuildError([Problem("", node.path, f"block `{node.name}`: {message}. Give it boundaries or num_buckets")])
-                key = f"{name}/{spec.name}"
-                pooling = "mean" if config.combiner == "weight" else config.combiner
+                    cure = "Give it boundaries or num_buckets"
+                    problems.append(Problem("", node.path, f"block `{node.name}`: {message}. {cure}"))
+                    continue
+                key = _fused_key(name, spec)
+                pooling: Pooling = "mean" if config.combiner == "weight" else config.combiner
                 table = TableSpec(key, spec.num_ids, config.embedding_dim, spec.initializer, "deep")
                 out.append((table, Lookup(key, spec.name, key, pooling, pooling)))
+    if problems:
+        raise BuildError(problems)
     return out
+
+
+def _fused_key(block: str, spec: FeatureSpec) -> str:
+    """Name of a table of an `embedding_layer`; the block may be called like its group, whose tables are others."""
+    return f"{block}:embedding_layer/{spec.name}"
 
 
 def _fused_widths(embedder: GroupEmbedder) -> Iterable[tuple[str, int]]:
@@ -307,7 +341,12 @@ def _options(entry: catalogue.ComponentEntry, given: Any, where: str) -> dict[st
     return {name: getattr(given, name) for name in type(given).model_fields}
 
 
-def _join(value: Any) -> Tensor:
+def join_outputs(value: Any) -> Tensor:
+    """What the top MLP reads: the output, or its parts side by side.
+
+    Raises:
+        BuildError: The parts cannot be concatenated.
+    """
     joined = merge(list(value), -1) if isinstance(value, list | tuple) and len(value) > 1 else value
     if isinstance(joined, list | tuple):
         joined = torch.cat(list(joined), dim=-1)
@@ -320,11 +359,12 @@ def _wide_width(config: BackboneConfig) -> int:
     """The one width of wide tables in a model; 1 where nothing sets it."""
     widths: dict[int, str] = {}
     for block in (*config.blocks, *(b for package in config.packages for b in package.blocks)):
-        if block.input_layer is not None and block.input_layer.wide_output_dim:
-            widths.setdefault(block.input_layer.wide_output_dim, block.name)
+        for layer in (block.input_layer, *(i.reset_input for i in block.inputs)):
+            if layer is not None and layer.wide_output_dim:
+                widths.setdefault(layer.wide_output_dim, block.name)
     if len(widths) > 1:
         told = ", ".join(f"{width} in `{name}`" for width, name in widths.items())
-        raise BuildError(f"wide_output_dim has one value in the whole model. Received: {told}")
+        raise BuildError([Problem("", ROOT, f"wide_output_dim has one value in the whole model. Received: {told}")])
     return next(iter(widths), 1)
 
 
@@ -339,22 +379,47 @@ def _used_groups(plans: Mapping[str, GraphPlan], groups: Mapping[str, Group]) ->
     return [group for name, group in groups.items() if name in names]
 
 
-def _example_vectors(spec: FeatureSpec, width: int, sequence: bool) -> Tensor | Jagged:
-    if not sequence:
-        return torch.zeros(EXAMPLE_ROWS, width)
-    steps = min(EXAMPLE_STEPS, spec.max_length or EXAMPLE_STEPS)
-    return Jagged(torch.zeros(EXAMPLE_ROWS * steps, width), torch.arange(EXAMPLE_ROWS + 1) * steps)
+def _readers(groups: Iterable[Group]) -> dict[str, GroupReader]:
+    readers, problems = {}, []
+    for group in groups:
+        try:
+            readers[module_name(group.name)] = GroupReader(group=group)
+        except BuildError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise BuildError(problems)
+    return readers
 
 
-def _example_feature(spec: FeatureSpec) -> Feature:
-    if spec.sequence or spec.multi:
-        steps = min(EXAMPLE_STEPS, spec.max_length or EXAMPLE_STEPS)
-        shape = (EXAMPLE_ROWS * steps,) if spec.kind == "id" else (EXAMPLE_ROWS * steps, spec.width)
-        values = torch.zeros(shape, dtype=torch.int64 if spec.kind == "id" else torch.float32)
-        return Jagged(values, torch.arange(EXAMPLE_ROWS + 1) * steps)
-    if spec.kind == "id":
-        return Dense(torch.zeros(EXAMPLE_ROWS, dtype=torch.int64))
-    return Dense(torch.zeros(EXAMPLE_ROWS, spec.width))
+def _top_mlp(config: Mapping[str, Any] | BaseModel, output: Any) -> tuple[MLP, Any]:
+    """The MLP on the backbone's output, and the example's way through it."""
+    try:
+        joined = join_outputs(output)
+        mlp = MLP.from_inputs(shape_of(joined), **_options(catalogue.resolve("MLP"), config, "top_mlp"))
+        with torch.no_grad():
+            return mlp, mlp.eval()(joined)
+    except (ConfigError, RuntimeError) as error:
+        told = error.problems[0].message if isinstance(error, ConfigError) else _first_line(error)
+        message = f"{told.rstrip('.')}. Its input: {describe(shape_of(output))}"
+        raise BuildError([Problem("", f"{ROOT}.top_mlp", message)]) from error
+
+
+@contextmanager
+def _named(block: BlockModule, received: str = "") -> Iterator[None]:
+    """Turns whatever goes wrong into an error that names the block and the shapes of its inputs."""
+    try:
+        yield
+    except IntarsiaError as error:
+        problems = _problems(error)
+        if not received and all(p.path.startswith(ROOT) for p in problems):
+            raise  # a block of a package that this block calls
+        raise BuildError([_in_block(block, p.message, received) for p in problems]) from error
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise BuildError([_in_block(block, _first_line(error), received)]) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _problems(error: IntarsiaError) -> Sequence[Problem]:
@@ -365,33 +430,11 @@ def _in_block(block: BlockModule, message: str, received: str) -> Problem:
     return Problem("", block.node.path, f"block `{block.full_name}`: {message.rstrip('.')}.{received}")
 
 
-def _info(block: BlockModule, merged: Any, value: Any) -> BlockInfo:
-    config = block.node.block
-    if block.reads_group:
-        names: tuple[str, ...] = (f"group {block.node.group}",)
-    else:
-        names = tuple(
-            "package input" if s.kind == "argument" else f"{s.name}({s.argument.name})" if s.argument else s.name
-            for s in block.node.sources
-        )
-    kinds = [step.layer.class_name if step.layer else (step.kinds or ["identity"])[0] for step in config.layers]
-    if config.layer is not None:
-        kinds = [config.layer.class_name]
-    elif config.recurrent is not None:
-        kinds = [f"{config.recurrent.num_steps} x {config.recurrent.layer.class_name}, recurrent"]
-    elif config.repeat is not None:
-        kinds = [f"{config.repeat.num_repeat} x {config.repeat.layer.class_name}"]
-    elif not kinds:
-        kinds = [(config.kinds or ["merge"])[0].rstrip("_")]
-    return BlockInfo(
-        block.full_name,
-        " > ".join(kinds),
-        names,
-        "" if merged is None else describe(shape_of(merged)),
-        describe(shape_of(value)),
-        sum(p.numel() for p in block.parameters()),
-    )
-
-
-def _safe(name: str) -> str:
-    return name.replace(".", "_") + "_" if name in set(dir(nn.ModuleDict)) else name.replace(".", "_")
+def sizes(value: Any) -> Any:
+    """Shapes of nested tensors: `torch.Size` for a tensor, lists and tuples as they are, None for None."""
+    if isinstance(value, Tensor):
+        return value.shape
+    if isinstance(value, list | tuple):
+        parts = [sizes(part) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    return None
