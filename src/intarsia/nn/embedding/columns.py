@@ -47,10 +47,12 @@ def unbind_columns(vectors: Tensor) -> tuple[Tensor, ...]:
 def side_by_side(columns: Sequence[Tensor]) -> Tensor | None:
     """(B, sum of widths) view of columns (B, width) that lie side by side in one matrix; None where they do not."""
     first = columns[0]
+    if len(columns) == 1:
+        return first
     width = sum(column.shape[1] for column in columns)
     if not all(_follows(left, right) for left, right in pairwise(columns)):
         return None
-    if len(columns) > 1 and first.stride(0) < width:
+    if first.stride(0) < width:
         return None
     return first.as_strided((first.shape[0], width), (first.stride(0), 1))
 
@@ -75,7 +77,9 @@ class _Unbind(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         joined = side_by_side(grads)
-        return torch.stack(grads, dim=1) if joined is None else joined.unflatten(1, (len(grads), -1))
+        if joined is None:
+            return torch.stack(grads, dim=1)
+        return joined.view(joined.shape[0], len(grads), grads[0].shape[1])
 
 
 class _Join(torch.autograd.Function):

@@ -46,7 +46,7 @@ class _Gather(torch.autograd.Function):
         return read_rows(weight, flat).view(*ids.shape, weight.shape[1])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (ids,) = ctx.saved_tensors
         values = grad.reshape(-1, ctx.shape[1])
