@@ -64,7 +64,7 @@ def test_files(tmp_path):
 def test_errors(tmp_path):
     with pytest.raises(DataError, match=r"Received 'a' at positions 0 and 2 of feature `x`"):
         Vocabulary(["a", "b", "a"], name="feature `x`")
-    with pytest.raises(DataError, match=r"Received .*nowhere\.txt.*relative to the folder of the pipeline file"):
+    with pytest.raises(DataError, match=r"Received .*nowhere\.txt.*a relative one starts at the working directory"):
         Vocabulary.read(tmp_path / "nowhere.txt")
     (tmp_path / "bad.json").write_text('{"values": []}')
     with pytest.raises(DataError, match=r"bad\.json: 'first_row'"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,31 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def filling(folder: str | Path, last: str) -> Iterator[Path]:
+    """A temporary folder whose entries move into `folder` when the block ends well.
+
+    Entries of the same names are replaced, others stay. A full disk or an error in the block leaves `folder` as it was.
+    A crash while the entries move leaves it without the file `last`, which goes first and comes last.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=target, prefix=".", suffix=".part"))
+    try:
+        yield aside
+        for path in aside.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        (target / last).unlink(missing_ok=True)
+        for path in sorted(aside.iterdir(), key=lambda path: path.name == last):
+            if (target / path.name).is_dir():
+                shutil.rmtree(target / path.name)
+            os.replace(path, target / path.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

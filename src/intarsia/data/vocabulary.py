@@ -68,7 +68,7 @@ class Vocabulary:
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
                 f"A vocab_file must be a readable UTF-8 text with one value a line. Received {path}: {error}. "
-                "Check the path, which is relative to the folder of the pipeline file."
+                "Check the path; a relative one starts at the working directory."
             ) from error
         lines = text.replace("\r\n", "\n").split("\n")
         return cls(lines[:-1] if lines[-1] == "" else lines, name=name or str(path))

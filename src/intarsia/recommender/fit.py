@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ import torch
 from intarsia.config.load import LoadedConfig
 from intarsia.config.resolve import dump_yaml
 from intarsia.config.schema import PipelineConfig
-from intarsia.core.errors import ConfigError, DataError
+from intarsia.core.errors import CheckpointError, ConfigError, DataError
 from intarsia.core.files import write_json, write_text
 from intarsia.evaluation.evaluate import Evaluation, evaluate
 from intarsia.evaluation.metrics import build_metrics
@@ -30,6 +32,8 @@ from intarsia.training.distributed import join_world
 from intarsia.training.protocols import Reporter
 from intarsia.training.restore import restore
 from intarsia.training.trainer import Trainer, TrainResult
+
+LOG = logging.getLogger("intarsia")
 
 
 @dataclass(frozen=True)
@@ -125,15 +129,21 @@ def run(
     use_gpu = torch.cuda.is_available() and config.train_config.device.startswith(("auto", "cuda"))
     world = join_world("cuda" if use_gpu else "cpu")
     if world.writes:
-        _claim(folder, resume, overwrite)
+        _refuse_mixing(folder, resume, overwrite)
     started = time.perf_counter()
     prepared = prepare(config, frames=frames, rank=world.rank, world_size=world.size)
     seconds = {"data": time.perf_counter() - started}
-    if world.writes:
-        write_text(folder / "pipeline.yaml", dump_yaml(config))
     seed_everything(config.train_config.seed)
     with located(loaded.source):
         model = build(config.model, prepared.schema, backend=config.train_config.embedding_backend)
+    evaluate_now = _evaluator(model, config, prepared) if prepared.parts else None
+    before = None
+    if world.writes:
+        # Only now, when data and model are known to be good, may the folder's content change.
+        if overwrite and not resume:
+            _empty(folder)
+        before = _read_text(folder / "pipeline.yaml")
+        write_text(folder / "pipeline.yaml", dump_yaml(config))
     if config.train_config.fine_tune_checkpoint and not resume:
         train = config.train_config
         report = restore(
@@ -150,7 +160,7 @@ def run(
         config.train_config,
         run_dir=folder,
         train=prepared.train,
-        evaluate=_evaluator(model, config, prepared) if prepared.parts else None,
+        evaluate=evaluate_now,
         num_epochs=_num_epochs(config),
         export=config.export_config,
         reporter=reporter,
@@ -159,7 +169,12 @@ def run(
         tensorboard=tensorboard,
     )
     started = time.perf_counter()
-    result = trainer.fit(resume=resume)
+    try:
+        result = trainer.fit(resume=resume)
+    except CheckpointError:
+        if before is not None and trainer.state.step == 0:
+            write_text(folder / "pipeline.yaml", before)  # the checkpoints are of that pipeline
+        raise
     seconds["train"] = time.perf_counter() - started
     started = time.perf_counter()
     evaluations = {part: evaluate_part(model, config, loader) for part, loader in prepared.parts.items()}
@@ -203,8 +218,23 @@ def _evaluator(model: torch.nn.Module, config: PipelineConfig, prepared: Prepare
     """Evaluates on the validation part, or on the test part where there is no other."""
     loader = prepared.parts.get("valid") or prepared.parts["test"]
 
+    early = config.train_config.early_stop
+    told = False
+
     def measure() -> dict[str, MetricValue]:
-        return evaluate_part(model, config, loader).values
+        nonlocal told
+        values = evaluate_part(model, config, loader).values
+        followed = values.get(early.metric) if early is not None else None
+        if early is not None and followed is not None and followed.value is None and not told:
+            told = True
+            LOG.warning(
+                "train_config.early_stop follows %s, which is %s. An undefined value is no improvement: training stops "
+                "after %d such evaluations (patience). Follow another metric, or give other validation rows.",
+                early.metric,
+                followed.note or "undefined",
+                early.patience,
+            )
+        return values
 
     return measure
 
@@ -230,20 +260,26 @@ def _default_folder(loaded: LoadedConfig) -> Path:
     return Path("runs") / name.replace(" ", "-").lower()
 
 
-def _claim(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Makes the folder of the run; refuses to mix it with another run's."""
+def _refuse_mixing(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Refuses to mix a new run with another one of the same folder."""
     checkpoints = folder / "checkpoints"
-    used = checkpoints.is_dir() and any(checkpoints.iterdir())
-    if used and not resume:
-        if not overwrite:
-            raise ConfigError(
-                f"the run folder {folder} holds checkpoints of another run. Go on with --resume, start anew with --overwrite, or "
-                "choose another folder."
-            )
-        import shutil
+    has_checkpoints = checkpoints.is_dir() and any(checkpoints.iterdir())
+    if resume or overwrite or not (has_checkpoints or (folder / "bundle" / "bundle.json").exists()):
+        return
+    held = "checkpoints" if has_checkpoints else "the bundle"
+    raise ConfigError(
+        f"the run folder {folder} holds {held} of another run. Go on with --resume, start anew with --overwrite, or "
+        "choose another folder."
+    )
 
-        for name in ("checkpoints", "bundle", "tensorboard"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("metrics.jsonl", "result.json"):
-            (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+
+def _empty(folder: Path) -> None:
+    """Removes another run's results."""
+    for name in ("checkpoints", "bundle", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("metrics.jsonl", "result.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read_text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None

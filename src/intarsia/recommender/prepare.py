@@ -122,6 +122,23 @@ def feature_configs(config: PipelineConfig) -> list[FeatureConfig]:
     return list(features)
 
 
+def random_split(count: int, config: SplitConfig, seed: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Row numbers of the parts `train`, `valid` and `test` of `count` rows, drawn at random; empty parts are left out.
+
+    Raises:
+        DataError: The shares leave no rows for training.
+    """
+    test, valid = round(count * config.test), round(count * config.valid)
+    if test + valid >= count:
+        raise DataError(
+            f"the shares of valid and test must leave rows for training. Received: {config.valid} + {config.test} of "
+            f"{count} rows."
+        )
+    order = np.random.default_rng([seed, 0x5917]).permutation(count)
+    parts = {"train": order[test + valid :], "valid": order[test : test + valid], "test": order[:test]}
+    return {name: np.sort(rows) for name, rows in parts.items() if len(rows)}
+
+
 def metric_columns(config: PipelineConfig) -> list[str]:
     """Raw columns that metrics and losses group rows by."""
     names = []
@@ -182,18 +199,19 @@ class _Opener:
         others = {"valid": config.eval_input_path or config.parquet_eval_input, "test": config.test_input_path}
         if self._streams(paths):
             return self._stream(paths, others)
-        key = self._key(paths)
+        split = None if any(others.values()) else self.data.split
+        key = self._key(paths, self._split_key(split))
         cached = self._cached(key)
         parts: dict[str, SampleDataset] = {}
         if cached is not None:
             parts["train"] = cached
         else:
             read = self._read(paths)
-            self.encoder.fit(read.frame)
+            self._fit(read.frame, split)
             parts["train"] = self._dataset(read)
             self._keep(key, parts["train"], with_encoder=True)
-        if self.data.split is not None and not any(others.values()):
-            return self._finish(self._split(parts["train"], self.data.split))
+        if split is not None:
+            return self._finish(self._split(parts["train"], split))
         for part, spec in others.items():
             if spec is not None:
                 parts[part] = self._part(resolve_paths(spec, self.base_dir), key)
@@ -204,11 +222,10 @@ class _Opener:
         if unknown or "train" not in frames:
             raise DataError(f"frames are named train, valid, test, and train must be there. Received: {', '.join(frames)}")
         read = {name: from_frame(frame, self.data, columns=self._columns()) for name, frame in frames.items()}
-        self.encoder.fit(read["train"].frame)
+        split = self.data.split if len(read) == 1 else None
+        self._fit(read["train"].frame, split)
         parts = {name: self._dataset(result) for name, result in read.items()}
-        if len(parts) == 1 and self.data.split is not None:
-            return self._finish(self._split(parts["train"], self.data.split))
-        return self._finish(parts)
+        return self._finish(parts if split is None else self._split(parts["train"], split))
 
     def from_log(self) -> Prepared:
         log = open_log(self.config, self.base_dir)
@@ -246,11 +263,7 @@ class _Opener:
 
     def _read(self, paths: Sequence[Path]) -> ReadResult:
         result = read_table(paths, self.data, columns=self._columns())
-        result = drop_unlabelled(result, self.data, [self.label])
-        if result.skipped:
-            examples = "; ".join(str(example) for example in result.examples[:2])
-            LOG.warning("%d bad rows were left out, such as: %s", result.skipped, examples)
-        return result
+        return drop_unlabelled(result, self.data, [self.label])
 
     def _dataset(self, read: ReadResult) -> SampleDataset:
         return encode(self.encoder, read, self.data, self._schema(), self.label, self.ids, self.config)
@@ -267,17 +280,24 @@ class _Opener:
     def _schema(self) -> Schema:
         return Schema(self.encoder.schema_features, {self.label: _label_dim(self.data, self.label)}, tuple(self.ids))
 
-    def _split(self, dataset: SampleDataset, config: SplitConfig) -> dict[str, Subset]:
-        if config.by != "random":
+    def _fit(self, frame: pl.DataFrame, split: SplitConfig | None) -> None:
+        """Learns vocabularies from the training rows alone."""
+        self.encoder.fit(frame if split is None else frame[self._rows(frame.height, split)["train"]])
+
+    def _split(self, dataset: SampleDataset, split: SplitConfig) -> dict[str, Subset]:
+        return {name: Subset(dataset, rows) for name, rows in self._rows(len(dataset), split).items()}
+
+    def _rows(self, count: int, split: SplitConfig) -> dict[str, npt.NDArray[np.int64]]:
+        if split.by != "random":
             raise ConfigError(
-                f"data_config.split by `{config.by}` needs an interaction log (data_config.log). Received: plain rows. Use "
+                f"data_config.split by `{split.by}` needs an interaction log (data_config.log). Received: plain rows. Use "
                 "`by: random`, or give eval_input_path."
             )
-        order = np.random.default_rng([self.config.train_config.seed, 0x5917]).permutation(len(dataset))
-        test = round(len(order) * config.test)
-        valid = round(len(order) * config.valid)
-        parts = {"train": order[test + valid :], "valid": order[test : test + valid], "test": order[:test]}
-        return {name: Subset(dataset, np.sort(rows)) for name, rows in parts.items() if len(rows)}
+        return random_split(count, split, self.config.train_config.seed)
+
+    def _split_key(self, split: SplitConfig | None) -> str:
+        """What the cache has to know of a split: the vocabularies are those of its training rows."""
+        return "" if split is None else f"{self.config.train_config.seed} {split.model_dump_json()}"
 
     def _finish(self, parts: Mapping[str, SampleDataset | Subset]) -> Prepared:
         data = self.data
@@ -375,9 +395,13 @@ def encode(
     """Rows that were read, encoded, with checked labels, weights and id codes."""
     labels = labels_from(read.frame, data, [label], origin=read.origin)
     check_labels(labels[label], config.model.num_class, config.model.loss_type, name=label, origin=read.origin)
+    replaced = encoder.skipped.copy()
+    columns = encoder.transform(read.frame, locate=read.origin)
+    for rule, count in (encoder.skipped - replaced).items():
+        LOG.warning("%d values of %d rows: %s", count, read.frame.height, rule)
     return SampleDataset(
         schema,
-        encoder.transform(read.frame),
+        columns,
         labels,
         weights_from(read.frame, data, origin=read.origin),
         group_ids(read.frame, ids),

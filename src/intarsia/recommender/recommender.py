@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from intarsia import __version__
@@ -20,7 +20,7 @@ from intarsia.config.resolve import dump_yaml
 from intarsia.config.schema import DataConfig, PipelineConfig
 from intarsia.core.batch import Batch
 from intarsia.core.errors import CheckpointError, DataError
-from intarsia.core.files import replacing, write_json, write_text
+from intarsia.core.files import filling, write_json, write_text
 from intarsia.data.dataset import SampleDataset
 from intarsia.data.features import FeatureEncoder
 from intarsia.data.loader import Loader
@@ -30,6 +30,7 @@ from intarsia.models.base import AUXILIARY, Model
 from intarsia.models.catalogue import build
 from intarsia.recommender.known import Known
 from intarsia.recommender.ranking import PairScorer, top_items
+from intarsia.training.checkpoint import write_tensors
 
 FORMAT = 1
 Unknown = Literal["error", "warn", "ignore"]
@@ -254,36 +255,32 @@ class Recommender:
     def save(self, folder: str | Path) -> Path:
         """Writes the bundle: safetensors, Parquet, JSON and YAML, no pickle.
 
-        A bundle that is already there is replaced file by file, `bundle.json` last, so that an interrupted save is noticed.
+        A bundle that is already there is replaced once all of the new one is on the disk.
 
         Raises:
-            CheckpointError: The disk is full or the folder cannot be written.
+            CheckpointError: The disk is full or the folder cannot be written. What was there is untouched.
         """
         folder = Path(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "bundle.json").unlink(missing_ok=True)
-            write_text(folder / "pipeline.yaml", dump_yaml(self.config))
-            write_json(folder / "schema.json", self.schema.to_json())
-            self.encoder.save(folder / "features")
-            with replacing(folder / "model.safetensors") as aside:
-                tensors = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
-                save_file(tensors, aside)
-            if self.known is not None:
-                self.known.save(folder)
-            write_json(
-                folder / "bundle.json",
-                {
-                    "format": FORMAT,
-                    "intarsia": __version__,
-                    "model_class": self.config.model.model_class,
-                    "metrics": self.metrics,
-                },
-            )
+            with filling(folder, last="bundle.json") as aside:
+                self._write(aside)
         except OSError as error:
-            raise CheckpointError(f"the bundle {folder} could not be written: {error}. Free space or choose another folder.") from None
+            raise CheckpointError(
+                f"the bundle {folder} could not be written: {error.strerror or error}. Free space or choose another "
+                "folder."
+            ) from error
         self.folder = folder
         return folder
+
+    def _write(self, folder: Path) -> None:
+        write_text(folder / "pipeline.yaml", dump_yaml(self.config))
+        write_json(folder / "schema.json", self.schema.to_json())
+        self.encoder.save(folder / "features")
+        write_tensors(self.model.state_dict(), folder / "model.safetensors")
+        if self.known is not None:
+            self.known.save(folder)
+        about = {"format": FORMAT, "intarsia": __version__, "model_class": self.config.model.model_class}
+        write_json(folder / "bundle.json", {**about, "metrics": self.metrics})
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu") -> Recommender:

@@ -214,7 +214,8 @@ def optimizer_messages(config: TrainConfig) -> list[OptimizerConfig]:
 
 def _with_rate(message: OptimizerConfig, rate: schema.LearningRate) -> OptimizerConfig:
     name, options = message.chosen
-    if "learning_rate" in options.model_fields_set:
+    # A saved pipeline writes the empty message too, which sets no rate.
+    if options.learning_rate != schema.LearningRate():
         raise ConfigError(
             f"Write `train_config.learning_rate` or the `learning_rate` inside of `{name}_optimizer`, not both."
         )

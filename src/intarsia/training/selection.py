@@ -125,7 +125,6 @@ class Selection:
     """
 
     def __init__(self, train: TrainConfig, export: ExportConfig) -> None:
-        written = export.model_fields_set
         early = train.early_stop
         self.by_steps = export.max_check_steps if export.enable_early_stop else None
         self.patience = early.patience if early else None
@@ -133,10 +132,11 @@ class Selection:
         self.stop_option = "train_config.early_stop.metric"
         if early is not None:
             self.stopper = Follower(early.metric, early.bigger, early.min_delta)
-        bigger = export.metric_bigger if "metric_bigger" in written else None
+        bigger = export.metric_bigger
         self.keeps_best = export.exporter_type == "best" or early is not None or export.enable_early_stop
-        if "best_exporter_metric" in written or (early is None and self.keeps_best):
-            self.best = Follower(export.best_exporter_metric, bigger, keep=export.exports_to_keep)
+        if export.best_exporter_metric is not None or (early is None and self.keeps_best):
+            metric = "auc" if export.best_exporter_metric is None else export.best_exporter_metric
+            self.best = Follower(metric, bigger, keep=export.exports_to_keep)
             self.best_option = "export_config.best_exporter_metric"
         elif early is not None:
             self.best = Follower(early.metric, early.bigger if bigger is None else bigger, keep=export.exports_to_keep)

@@ -117,10 +117,10 @@ class ExportConfig(StrictModel):
     batch_size: int | None = cloud("exported models take any batch size")
     exporter_type: Literal["final", "latest", "best", "none"] = "final"
     """Weights that the bundle holds: of the last step, or of the best evaluation."""
-    best_exporter_metric: str = "auc"
-    """Metric that `best` and the early stop follow."""
-    metric_bigger: bool = True
-    """Whether a larger best_exporter_metric is better."""
+    best_exporter_metric: str | None = None
+    """Metric that `best` and enable_early_stop follow. Default: that of train_config.early_stop, or else auc."""
+    metric_bigger: bool | None = None
+    """Whether a larger best_exporter_metric is better. Default: told by the metric."""
     enable_early_stop: bool = False
     """Whether training stops when the metric stops improving."""
     max_check_steps: int = Field(default=10000, ge=1)

@@ -148,8 +148,8 @@ class FeatureConfig(StrictModel):
     """Raw: numbers in one cell (or one step)."""
     sequence_combiner: SequenceCombiner | None = None
     """How a sequence in an ordinary group becomes one vector."""
-    sequence_length: int = Field(default=1, ge=1)
-    """Raw sequences without max_seq_len: steps that are kept."""
+    sequence_length: int | None = Field(default=None, ge=1)
+    """Raw sequences without max_seq_len: steps that are kept. Default: all."""
     expression: str = ""
     """ExprFeature: expression over the inputs."""
     combo_join_sep: str = ""

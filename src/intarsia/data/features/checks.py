@@ -148,7 +148,7 @@ def _bad_values(config: FeatureConfig) -> Iterator[tuple[str, str]]:
     borders = config.boundaries
     if any(right <= left for left, right in pairwise(borders)):
         yield "boundaries", f"must be in increasing order, all different. Received: {borders}."
-    if config.max_val < config.min_val and "max_val" in config.model_fields_set:
+    if config.max_val < config.min_val and config.max_val != 0:  # 0, the default, means that nothing is scaled
         yield "max_val", f"must not be below min_val = {config.min_val}. Received: {config.max_val}."
     doubled = (
         sorted({value for value in config.vocab_list if config.vocab_list.count(value) > 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from intarsia.config.schema.features import FeatureConfig
@@ -95,7 +96,7 @@ class RawFeature(Feature):
         values, missing = read_vectors(columns[0], self.config, context)
         values = self.rules.transform(values, None, context)
         if not self.rules.num_buckets:
-            return DenseColumn(values.astype(np.float32))
+            return DenseColumn(as_float32(values, None, context))
         ids = self.rules.buckets(values)
         if self.width == 1:
             ids = ids[:, 0]
@@ -119,7 +120,31 @@ class PassThroughFeature(Feature):
 
     def encode(self, columns: list[pl.Series], context: Context) -> DenseColumn:
         """(N, W) numbers."""
-        return DenseColumn(read_vectors(columns[0], self.config, context)[0].astype(np.float32))
+        return DenseColumn(as_float32(read_vectors(columns[0], self.config, context)[0], None, context))
+
+
+def as_float32(values: F64, offsets: I64 | None, context: Context) -> npt.NDArray[np.float32]:
+    """The numbers in 32 bits, which models compute with; larger ones break a rule.
+
+    Args:
+        values: (S, W) numbers.
+        offsets: (N + 1,) where a row has several vectors, for messages.
+    """
+    with np.errstate(over="ignore"):
+        out = values.astype(np.float32)
+    fits = np.isfinite(out)
+    if not fits.all():
+        positions = np.flatnonzero(~fits.all(axis=1))
+        first = positions[0]
+        context.reject(
+            positions if offsets is None else np.searchsorted(offsets, positions, side="right") - 1,
+            float(values[first][~fits[first]][0]),
+            "a number must fit into 32 bits, which end at 3.4e38",
+            "it then counts as 0",
+            "Correct the data, or scale them with min_val and max_val or a normalizer_fn",
+        )
+        out[~fits] = 0.0
+    return out
 
 
 def read_vectors(column: pl.Series, config: FeatureConfig, context: Context) -> tuple[F64, Bool]:

@@ -10,7 +10,7 @@ from intarsia.data.columns import Array, JaggedColumn, offsets_of
 from intarsia.data.features.base import Feature
 from intarsia.data.features.cells import F64, NESTED, Bool, Cells, numbers_of, segment_pool, shrink, split
 from intarsia.data.features.context import Context
-from intarsia.data.features.raw import NumberRules
+from intarsia.data.features.raw import NumberRules, as_float32
 from intarsia.data.features.sources import SourceMaker, VocabularySource
 from intarsia.data.schema import FeatureSpec
 
@@ -73,7 +73,7 @@ class RawSequence(Feature):
         self.width = config.raw_input_dim
         self.rules = NumberRules(config)
         self.limit = config.max_seq_len
-        if not self.limit and not self.rules.num_buckets and "sequence_length" in config.model_fields_set:
+        if not self.limit and not self.rules.num_buckets and config.sequence_length is not None:
             self.limit = config.sequence_length
 
     def spec(self, table: str = "") -> FeatureSpec:
@@ -96,7 +96,7 @@ class RawSequence(Feature):
             values, missing = self._vectors(steps, context)
         values = self.rules.transform(values, offsets, context)
         if not self.rules.num_buckets:
-            return JaggedColumn.from_offsets(values.astype(np.float32), offsets)
+            return JaggedColumn.from_offsets(as_float32(values, offsets, context), offsets)
         return _without_missing(self.rules.buckets(values[:, 0]), missing, steps)
 
     def _vectors(self, steps: Cells, context: Context) -> tuple[F64, Bool]:

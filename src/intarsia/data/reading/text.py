@@ -174,6 +174,9 @@ def guess_separator(text: Text, width: int) -> str:
     """A hint at the separator that the first lines seem to use; empty if none stands out."""
     lines = text.data[:65536].tobytes().decode("utf-8", "replace").splitlines()[:20]
     lines = [line for line in lines if line]
+    own = text.spelled or chr(text.separator)
+    if width > 1 and 2 * sum(line.count(own) == width - 1 for line in lines) > len(lines):
+        return ""  # most lines are as they should be
     best, found = 0, ""
     for candidate in _CANDIDATES:
         counts = {line.count(candidate) for line in lines}
