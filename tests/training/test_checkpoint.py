@@ -6,6 +6,8 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
@@ -197,7 +199,7 @@ def test_a_garbled_state_is_noticed(tmp_path, text):
 def test_another_format_is_refused(tmp_path):
     folder = save(CheckpointStore(tmp_path))
     state = json.loads((folder / "state.json").read_text())
-    (folder / "state.json").write_text(json.dumps({**state, "format": 2}))
+    (folder / "state.json").write_text(json.dumps({**state, "format": 2}))  # told before anything else is read
     with pytest.raises(CheckpointError) as error:
         read_state(folder)
     assert "reads checkpoints of format 1. Received format 2 in" in str(error.value)
@@ -218,3 +220,79 @@ def test_another_model_lists_the_first_differences(tmp_path):
     many = nn.ModuleList(nn.Linear(1, 1) for _ in range(10))
     with pytest.raises(CheckpointError, match=r"24 tensors differ:(\n  .*){5}\n  and 19 more"):
         load_model(many, folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A checkpoint and its files."""
+    folder = save(CheckpointStore(tmp_path_factory.mktemp("run")), 5, tree={"a": torch.arange(3.0), "b": [1, 0.1]})
+    return folder, {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def damaged_is_refused(whole, name, place, cut, bit):
+    folder, files = whole
+    data = bytearray(files[name])
+    place %= len(data)
+    if cut:
+        del data[place:]
+    else:
+        data[place] ^= 1 << bit
+    (folder / name).write_bytes(data)
+    try:
+        with pytest.raises(CheckpointError):
+            read_state(folder)
+    finally:
+        (folder / name).write_bytes(files[name])
+
+
+DAMAGE = {
+    "name": st.sampled_from(["model.safetensors", "optimizer.safetensors", "state.json"]),
+    "place": st.integers(0, 1 << 20),
+    "cut": st.booleans(),
+    "bit": st.integers(0, 7),
+}
+
+
+@given(**DAMAGE)
+def test_any_cut_or_flipped_bit_is_refused(whole, name, place, cut, bit):
+    damaged_is_refused(whole, name, place, cut, bit)
+
+
+@pytest.mark.fuzz
+@settings(max_examples=10_000, deadline=None)
+@given(**DAMAGE)
+def test_any_cut_or_flipped_bit_is_refused_long(whole, name, place, cut, bit):
+    damaged_is_refused(whole, name, place, cut, bit)
+
+
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.integers(0, 3).map(lambda n: torch.arange(n)),
+)
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.one_of(st.text("ab.$'", max_size=3), st.integers(0, 3)), inner)
+    ),
+    max_leaves=12,
+)
+
+
+def same_tree(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_tree(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same_tree, one, other))
+    return type(one) is type(other) and one == other
+
+
+@given(tree=TREES)
+def test_trees_survive_json(tree):
+    plain, tensors = flatten(tree)
+    assert same_tree(tree, unflatten(json.loads(json.dumps(plain)), tensors))

@@ -170,6 +170,6 @@ def test_an_incomplete_environment_is_told(monkeypatch):
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(
-        TrainingError, match="WORLD_SIZE=2 without RANK, MASTER_ADDR, MASTER_PORT. Start with: torchrun"
+        TrainingError, match=r"WORLD_SIZE=2 without RANK, MASTER_ADDR, MASTER_PORT. Start with: torchrun"
     ):
         join_world("cpu")

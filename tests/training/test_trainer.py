@@ -317,6 +317,26 @@ def test_fp16_needs_a_gpu(tmp_path):
     assert "Received device `cpu`. Use `bf16` or `off`." in str(error.value)
 
 
+def test_scaled_losses_give_the_same_updates_and_overflows_are_left_out(tmp_path):
+    """The scaling that fp16 needs, with torch's scaler for the CPU."""
+    models = {}
+    for scale in (None, 2.0**20, 2.0**126):
+        models[scale] = plain()
+        real = models[scale].losses
+        models[scale].losses = lambda p, b, real=real: {name: 64 * loss for name, loss in real(p, b).items()}
+        trainer = toy.make(
+            tmp_path / str(scale), models[scale], num_steps=6, evaluate=False, gradient_clipping_by_norm=0.05
+        )
+        if scale is not None:
+            trainer.precision.scaler = torch.amp.GradScaler("cpu", init_scale=scale, backoff_factor=2.0**-60)
+        trainer.fit()
+    assert same(value(models[None]), value(models[2.0**20]))  # powers of two change no digit
+    overflowed = value(models[2.0**126])  # infinite: the first updates are left out, until the scale is small enough
+    assert all(tensor.isfinite().all() for tensor in overflowed.values())
+    assert not same(value(models[None]), overflowed)
+    assert not same(value(plain()), overflowed)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match=r"`train_config\.device` is `cuda:1`, but torch finds no GPU"):

@@ -87,7 +87,8 @@ class CheckpointStore:
             write_tensors(tensors, aside / OPTIMIZER_FILE)
             head = {"format": FORMAT, "step": step, "versions": versions(), "signature": signature(model)}
             head["files"] = {name: fingerprint(aside / name) for name in (MODEL_FILE, OPTIMIZER_FILE)}
-            text = json.dumps({**head, **state, "aliases": aliases, "optimizer": plain})
+            content = {**head, **state, "aliases": aliases, "optimizer": plain}
+            text = json.dumps({"digest": _digest(content), **content})
             (aside / STATE_FILE).write_text(text, encoding="utf-8")
             for path in (*aside.iterdir(), aside):
                 _flush(path)
@@ -147,8 +148,8 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     try:
         state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        found = state["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found, digest = state["format"], state.pop("digest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"A checkpoint needs a readable {STATE_FILE}. Received {folder / STATE_FILE}: {error}. {_CURE}"
         ) from error
@@ -157,6 +158,8 @@ def read_state(folder: Path) -> dict[str, Any]:
             f"This version of intarsia reads checkpoints of format {FORMAT}. Received format {found} in {folder}, "
             f"written by {state.get('versions', {}).get('intarsia', 'an unknown version')}. Resume with that version."
         )
+    if _digest(state) != digest:
+        raise CheckpointError(f"{folder / STATE_FILE} is damaged: its digest is not the one that it names. {_CURE}")
     for name, expected in state["files"].items():
         path = folder / name
         size = path.stat().st_size if path.is_file() else None
@@ -219,6 +222,12 @@ def signature(model: nn.Module) -> str:
 
     lines = [f"{name} {_describe(tensor)}" for name, tensor in model.state_dict().items()]
     return str(xxhash.xxh3_128_hexdigest("\n".join(lines).encode()))
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    import xxhash
+
+    return str(xxhash.xxh3_128_hexdigest(json.dumps(content).encode()))
 
 
 def fingerprint(path: Path) -> dict[str, int | str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -146,8 +145,7 @@ def find_weights(source: Path) -> Path:
 def _read(source: Path) -> tuple[Path, dict[str, Tensor]]:
     file = find_weights(source)
     aliases: Mapping[str, str] = {}
-    state_file = file.parent / STATE_FILE
-    if file.name == MODEL_FILE and state_file.is_file() and "files" in json.loads(state_file.read_text("utf-8")):
+    if file.name == MODEL_FILE and (file.parent / STATE_FILE).is_file():
         aliases = read_state(file.parent).get("aliases", {})
     tensors = read_tensors(file)
     tensors.update({name: tensors[same] for name, same in aliases.items()})
