@@ -135,9 +135,9 @@ def test_frozen_parameters_and_tables_stay(patterns, kept):
 
 def test_a_pattern_that_matches_nothing_lists_near_names():
     with pytest.raises(ConfigError) as error:
-        build(toy.ToyModel(), freeze_gradient=["^hiden"])
+        build(toy.ToyModel(), freeze_gradient=["^hidxden"])
     text = str(error.value)
-    assert "Received `^hiden`, which matches none of 8. Nearest names: hidden.bias, hidden.weight" in text
+    assert "Received `^hidxden`, which matches none of 8. Nearest names: hidden.bias, hidden.weight" in text
     with pytest.raises(ConfigError, match=r"Received `\(hidden`: missing \), unterminated subpattern"):
         build(toy.ToyModel(), freeze_gradient=["(hidden"])
 

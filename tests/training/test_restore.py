@@ -94,7 +94,7 @@ def test_dimensions_must_agree_even_when_forced(run, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        ("tabel.weight\ttable.weight", "but this model has no `tabel.weight`. Nearest: table.weight"),
+        ("tables.weight\ttable.weight", "but this model has no `tables.weight`. Nearest: table.weight"),
         ("table.weight\thaed.weight", "but the checkpoint has no `haed.weight`. Nearest: head.weight"),
         ("table.weight", ":1: a line is `name here TAB name in the checkpoint`. Received 'table.weight'."),
         ("a\tb\na\tc", ":2: `a` is mapped twice."),

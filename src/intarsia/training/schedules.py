@@ -76,14 +76,14 @@ def constant(message: ConstantRate) -> Schedule:
 def exponential(message: ExponentialDecay) -> Schedule:
     """Exponential decay after a linear burn-in.
 
-        t <  burnin_steps:  burnin + (initial - burnin) * t / burnin_steps
+        t <  burnin_steps:  first + (initial - first) * t / burnin_steps
         t >= burnin_steps:  initial * decay_factor ** e,   e = (t - burnin_steps) / decay_steps
 
-    `staircase` rounds e down; the result is never below min_learning_rate. As in EasyRec, a burnin_learning_rate of 0
+    first = burnin_learning_rate; `staircase` rounds e down; the result is never below min_learning_rate. As in EasyRec, a burnin_learning_rate of 0
     means that the burn-in holds the initial rate.
     """
-    initial, burnin, warm = message.initial_learning_rate, message.burnin_learning_rate, message.burnin_steps
-    start = burnin if burnin > 0 else initial
+    initial, first, warm = message.initial_learning_rate, message.burnin_learning_rate, message.burnin_steps
+    start = first if first > 0 else initial
 
     def rate(step: int) -> float:
         if step < warm:
