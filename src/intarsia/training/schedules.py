@@ -79,8 +79,8 @@ def exponential(message: ExponentialDecay) -> Schedule:
         t <  burnin_steps:  first + (initial - first) * t / burnin_steps
         t >= burnin_steps:  initial * decay_factor ** e,   e = (t - burnin_steps) / decay_steps
 
-    first = burnin_learning_rate; `staircase` rounds e down; the result is never below min_learning_rate. As in EasyRec, a burnin_learning_rate of 0
-    means that the burn-in holds the initial rate.
+    where first = burnin_learning_rate. `staircase` rounds e down; the result is never below min_learning_rate. As in
+    EasyRec, a burnin_learning_rate of 0 means that the burn-in holds the initial rate.
     """
     initial, first, warm = message.initial_learning_rate, message.burnin_learning_rate, message.burnin_steps
     start = first if first > 0 else initial
