@@ -101,12 +101,36 @@ def test_one_row_trains_without_touching_the_running_statistics():
     assert torch.equal(mlp.layers[0].norm.running_mean, torch.zeros(3))
 
 
-def test_batch_norm_moves_by_one_hundredth():
+def test_running_statistics_are_the_mean_of_the_first_batches_and_then_move_by_one_hundredth():
     norm = BatchNorm(1)
     norm(torch.tensor([[1.0], [3.0]]))
-    assert norm.running_mean.item() == pytest.approx(0.02)
-    assert norm.running_var.item() == pytest.approx(0.99 + 0.01 * 2.0)
+    assert norm.running_mean.item() == pytest.approx(2.0)
+    assert norm.running_var.item() == pytest.approx(2.0)
+    norm(torch.tensor([[5.0], [7.0]]))
+    assert norm.running_mean.item() == pytest.approx(4.0)
+    for _ in range(98):
+        norm(torch.tensor([[3.0], [5.0]]))
+    assert norm.running_mean.item() == pytest.approx(4.0)
+    norm(torch.tensor([[13.0], [15.0]]))
+    assert norm.running_mean.item() == pytest.approx(0.99 * 4.0 + 0.01 * 14.0)
     assert norm.eps == 1e-3
+
+
+def test_a_restored_batch_norm_goes_on_where_it_was():
+    torch.manual_seed(0)
+    batches = torch.randn(6, 8, 3)
+    straight, broken = BatchNorm(3), BatchNorm(3)
+    for batch in batches:
+        straight(batch)
+    for batch in batches[:3]:
+        broken(batch)
+    resumed = BatchNorm(3)
+    resumed(torch.ones(4, 3))
+    resumed.load_state_dict(broken.state_dict())
+    for batch in batches[3:]:
+        resumed(batch)
+    torch.testing.assert_close(resumed.running_mean, straight.running_mean, rtol=0, atol=0)
+    torch.testing.assert_close(resumed.running_var, straight.running_var, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("component", [MLP, DNN])
