@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from torch import Tensor, nn
 
-from intarsia.backbone.graph import BlockModule, Graph, InputOperation, Lambda, Recurrent, Repeat, Run, merge
+from intarsia.backbone.graph import BlockModule, Graph, InputOperation, Run, merge
 from intarsia.backbone.groups import Group, GroupEmbedder, resolve_groups
 from intarsia.backbone.inputs import GroupReader, InputLayer, Memo, RawInput
 from intarsia.backbone.names import module_name
+from intarsia.backbone.operations import checked_options, operation
 from intarsia.backbone.plan import MAIN, ROOT, GraphPlan, Planner
 from intarsia.config.schema import Backbone as BackboneConfig
-from intarsia.config.schema import Block, FeatureGroup, Layer
+from intarsia.config.schema import Block, FeatureGroup
 from intarsia.config.schema import InputLayer as InputLayerConfig
-from intarsia.config.schema.model import EmbeddingLayerConfig, LayerStep
+from intarsia.config.schema.model import EmbeddingLayerConfig
 from intarsia.core.batch import Batch, Dense, Feature, Jagged
 from intarsia.core.errors import BuildError, ConfigError, IntarsiaError, Problem
-from intarsia.core.expressions.tensors import compile_lambda, compile_slice
 from intarsia.data.schema import FeatureSpec, Schema
 from intarsia.nn import catalogue
 from intarsia.nn.embedding import Lookup, TableSpec
@@ -136,8 +136,8 @@ class Builder:
             for spec in group.specs():
                 sequence = spec.sequence and not group.wide
                 embedded[group.key(spec)] = self._vectors(spec, group.width(spec), sequence)
-        for key, width in _fused_widths(self.backbone.embedder):
-            embedded.setdefault(key, torch.zeros(self.rows, width))
+        for key, dim in _fused_widths(self.backbone.embedder):
+            embedded.setdefault(key, torch.zeros(self.rows, dim))
         features = {spec.name: self._feature(spec) for spec in schema.features.values()}
         run = Run(Batch(features, size=self.rows), embedded, builder=self)
         with torch.no_grad():
@@ -159,7 +159,7 @@ class Builder:
             if block.reads_group:
                 self._assemble_input(block, run)
             elif block.operation is None:
-                block.operation = _operation(block.node.block, merged)
+                block.operation = operation(block.node.block, merged)
             if block.operation is not None:
                 block.eval()
             value = block.apply_operation(run, merged)
@@ -201,8 +201,10 @@ class Builder:
             block.operation = self._input_operation(config, group, block.full_name)
         number = run.variants.get(block.graph, 0)
         if number and config.input_layer is not None and str(number) not in block.variants:
-            options = self.backbone.graphs[module_name(block.graph)].variants[number - 1]  # type: ignore[index,union-attr]
-            block.variants[str(number)] = self._input_operation(Block(name=config.name, input_layer=options), group, "")  # type: ignore[arg-type]
+            graph = self.backbone.graphs[module_name(block.graph)]
+            assert isinstance(graph, Graph)
+            reset = config.model_copy(update={"input_layer": graph.variants[number - 1]})
+            block.variants[str(number)] = self._input_operation(reset, group, "")
 
     def _input_operation(self, config: Block, group: Group, name: str) -> nn.Module:
         if config.raw_input is not None:
@@ -265,82 +267,6 @@ def _fused_widths(embedder: GroupEmbedder) -> Iterable[tuple[str, int]]:
     return [(lookup.key, embedder.collection.spec(lookup.table).dim) for lookup in embedder.collection.lookups]
 
 
-def _operation(config: Block | LayerStep, value: Any) -> nn.Module | None:
-    """The operation of a block or of one of its steps, sized by `value`; None passes the value on."""
-    if isinstance(config, Block) and config.layers:
-        steps: list[nn.Module] = []
-        for step in config.layers:
-            module = _operation(step, value) or nn.Identity()
-            value = module.eval()(value)
-            steps.append(module)
-        return nn.Sequential(*steps)
-    if len(config.kinds) > 1:
-        raise BuildError(f"a block has one operation. Received: {', '.join(config.kinds)}")
-    if config.layer is not None:
-        return component(config.layer, value)
-    if config.lambda_ is not None:
-        return Lambda(expression=config.lambda_.expression)
-    if config.recurrent is not None:
-        return _recurrent(config.recurrent.layer, value, config.recurrent.num_steps, config.recurrent.fixed_input_index)
-    if config.repeat is not None:
-        repeat = config.repeat
-        select = _selector(repeat.input_slice, repeat.input_fn)
-        copies = [component(repeat.layer, select(value, i)) for i in range(repeat.num_repeat)]
-        return Repeat(copies=copies, select=select, axis=repeat.output_concat_axis)
-    return None
-
-
-def _recurrent(layer: Layer, value: Any, num_steps: int, fixed: int | None) -> Recurrent:
-    if fixed is not None and not (isinstance(value, list | tuple) and 0 <= fixed < len(value)):
-        raise BuildError(
-            f"fixed_input_index {fixed} needs a list of inputs with such an element. Received: {describe(shape_of(value))}"
-        )
-    chain = Recurrent(steps=[], fixed=fixed)
-    for _ in range(num_steps):
-        step = component(layer, value)
-        chain.steps.append(step)
-        value = chain.advance(value, step.eval()(value))
-    return chain
-
-
-def _selector(slice_text: str | None, function_text: str | None) -> Callable[[Any, int], Any]:
-    cut = compile_slice(slice_text) if slice_text else None
-    function = compile_lambda(function_text, 2) if function_text else None
-
-    def select(value: Any, i: int) -> Any:
-        if cut is not None:
-            value = cut(value, i)
-        return value if function is None else function(value, i)
-
-    return select
-
-
-def component(layer: Layer, value: Any) -> nn.Module:
-    """The component that a `layer` message names, sized by `value`.
-
-    Raises:
-        BuildError: No such component, or its options or inputs do not fit.
-    """
-    entry = catalogue.resolve(layer.class_name)
-    given = (layer.model_extra or {}).get(entry.field) if entry.field else None
-    if given is None:
-        given = layer.st_params or {}
-    module: nn.Module = entry.cls.from_inputs(shape_of(value), **_options(entry, given, layer.class_name))
-    return module
-
-
-def _options(entry: catalogue.ComponentEntry, given: Any, where: str) -> dict[str, Any]:
-    """Checked hyperparameters of a component."""
-    if not isinstance(given, BaseModel):
-        try:
-            given = catalogue.config_of(entry).model_validate(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            at = ".".join(str(x) for x in first["loc"])
-            raise BuildError(f"{where}: `{at}`: {first['msg']}. Received: {first.get('input')!r}") from None
-    return {name: getattr(given, name) for name in type(given).model_fields}
-
-
 def join_outputs(value: Any) -> Tensor:
     """What the top MLP reads: the output, or its parts side by side.
 
@@ -380,7 +306,8 @@ def _used_groups(plans: Mapping[str, GraphPlan], groups: Mapping[str, Group]) ->
 
 
 def _readers(groups: Iterable[Group]) -> dict[str, GroupReader]:
-    readers, problems = {}, []
+    readers: dict[str, GroupReader] = {}
+    problems: list[Problem] = []
     for group in groups:
         try:
             readers[module_name(group.name)] = GroupReader(group=group)
@@ -395,7 +322,7 @@ def _top_mlp(config: Mapping[str, Any] | BaseModel, output: Any) -> tuple[MLP, A
     """The MLP on the backbone's output, and the example's way through it."""
     try:
         joined = join_outputs(output)
-        mlp = MLP.from_inputs(shape_of(joined), **_options(catalogue.resolve("MLP"), config, "top_mlp"))
+        mlp = MLP.from_inputs(shape_of(joined), **checked_options(catalogue.resolve("MLP"), config, "top_mlp"))
         with torch.no_grad():
             return mlp, mlp.eval()(joined)
     except (ConfigError, RuntimeError) as error:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from intarsia.backbone.plan import MAIN, GraphPlan, Node, Source, is_input, is_loss
+from intarsia.backbone.names import module_name
+from intarsia.backbone.plan import MAIN, GraphPlan, Node, Source, flatten, is_input, is_loss
 from intarsia.config.schema import InputLayer
 from intarsia.core.batch import Batch, Jagged
 from intarsia.core.expressions.tensors import compile_lambda, compile_slice
@@ -36,6 +37,7 @@ class Run:
         variants: Which input-layer options each package uses (0: its own; `reset_input` selects others).
         losses: Auxiliary losses by name.
         outputs: Extra predictions by block name.
+        memo: What several input layers share.
         skip_losses: Whether blocks that only serve auxiliary losses are left out.
         builder: Assembles blocks on the way; None once they are all there.
     """
@@ -46,6 +48,7 @@ class Run:
     variants: dict[str, int] = field(default_factory=dict)
     losses: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
+    memo: dict[tuple[str, str], Any] = field(default_factory=dict)
     skip_losses: bool = False
     builder: Builder | None = None
 
@@ -65,37 +68,64 @@ class Graph(nn.Module):
         self.variants: list[InputLayer] = []
         self.blocks = nn.ModuleDict()
         for node in plan.nodes:
-            self.blocks[_module_name(node.name)] = BlockModule(node=node, graph=plan.name)
+            self.blocks[module_name(node.name)] = BlockModule(node=node, graph=plan.name)
         self._steps: list[BlockModule] = [self.block(node.name) for node in plan.nodes]
-        self._without_losses = [step for step in self._steps if step.node.name in _needed(plan)]
+        self._without_losses = self._steps
 
     def block(self, name: str) -> BlockModule:
         """The block of a name."""
-        module = self.blocks[_module_name(name)]
+        module = self.blocks[module_name(name)]
         assert isinstance(module, BlockModule)
         return module
 
     def forward(self, run: Run, argument: Any = None) -> Any:
         """Runs the blocks; gives a list for `output_blocks`, else the concatenation of `concat_blocks`."""
         values: dict[str, Any] = run.values if self.plan.name == MAIN else {}
-        skip = run.skip_losses and self.plan.name == MAIN
-        for step in self._without_losses if skip else self._steps:
-            inputs = [self._fetch(source, values, run, argument) for source in step.node.sources]
-            values[step.node.name] = step(run, [x for x, s in zip(inputs, step.node.sources, strict=True) if _kept(s)])
+        for step in self._without_losses if run.skip_losses else self._steps:
+            if run.builder is not None:
+                values[step.node.name] = run.builder.visit(self, step, values, run, argument)
+            else:
+                values[step.node.name] = step(run, self.inputs_of(step, values, run, argument))
         if self.plan.as_list:
             return [values[name] for name in self.plan.as_list]
-        return merge([values[name] for name in self.plan.concat], -1)
+        outputs = [values[name] for name in self.plan.concat]
+        return merge(outputs, -1) if run.builder is None else run.builder.merge_outputs(self.plan, outputs)
+
+    def inputs_of(self, step: BlockModule, values: dict[str, Any], run: Run, argument: Any) -> list[Any]:
+        """The values that a block reads; packages that it calls are run."""
+        inputs = [(self._fetch(source, values, run, argument), source) for source in step.node.sources]
+        return [_transform(source, value) for value, source in inputs if _kept(source)]
+
+    def skip_losses(self) -> None:
+        """Finds the blocks that predictions need, once all are assembled; the others run in training only.
+
+        Where a call resets a package's input layers, no block is left out, because later calls depend on it.
+        """
+        if any(_resets(graph.plan) for graph in self._graphs.values()):
+            return
+        waiting = [*self.plan.concat, *self.plan.as_list]
+        waiting += [step.node.name for step in self._steps if self._adds_output(step)]
+        needed: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name not in needed:
+                needed.add(name)
+                waiting += self.plan.needs[name]
+        self._without_losses = [step for step in self._steps if step.node.name in needed]
+
+    def _adds_output(self, step: BlockModule) -> bool:
+        """Whether a block, or a package that it calls, has a value that joins the predictions."""
+        calls = [s.name for source in step.node.sources for s in flatten(source) if s.kind == "call"]
+        return step.adds_output or any(
+            callee._adds_output(inner) for callee in (self._graphs[name] for name in calls) for inner in callee._steps
+        )
 
     def _fetch(self, source: Source, values: dict[str, Any], run: Run, argument: Any) -> Any:
         if source.kind == "block":
-            value = values[source.name]
-        elif source.kind == "main":
-            value = run.values[source.name]
-        elif source.kind == "argument":
-            value = argument
-        else:
-            value = self._call(source, values, run, argument)
-        return _transform(source, value)
+            return values[source.name]
+        if source.kind == "main":
+            return run.values[source.name]
+        return argument if source.kind == "argument" else self._call(source, values, run, argument)
 
     def _call(self, source: Source, values: dict[str, Any], run: Run, argument: Any) -> Any:
         config = source.config
@@ -138,7 +168,7 @@ def _function(text: str) -> Function:
 
 @cache
 def _slice(text: str) -> Function:
-    return compile_slice(text)
+    return compile_slice(text, with_number=False)
 
 
 class BlockModule(nn.Module):
@@ -150,9 +180,6 @@ class BlockModule(nn.Module):
         self.graph = graph
         self.operation: nn.Module | None = None
         self.variants = nn.ModuleDict()
-        self.extra: Function | None = None
-        if node.block.extra_input_fn:
-            self.extra = compile_lambda(node.block.extra_input_fn, 1)
         self.reads_group = is_input(node.block)
         self.adds_loss = is_loss(node.block)
 
@@ -163,15 +190,13 @@ class BlockModule(nn.Module):
 
     def forward(self, run: Run, inputs: list[Any]) -> Any:
         """The block's value, from the values of its inputs."""
-        if run.builder is not None:
-            return run.builder.assemble(self, run, inputs)
         return self.apply_operation(run, None if self.reads_group else self.merge_inputs(inputs))
 
     def merge_inputs(self, inputs: list[Any]) -> Any:
         """What the operation receives."""
         block = self.node.block
         merged = inputs if block.merge_inputs_into_list else merge(inputs, block.input_concat_axis)
-        return merged if self.extra is None else self.extra(merged)
+        return _function(block.extra_input_fn)(merged) if block.extra_input_fn else merged
 
     def apply_operation(self, run: Run, merged: Any) -> Any:
         """Runs the operation on merged inputs (input blocks read the run instead)."""
@@ -179,11 +204,11 @@ class BlockModule(nn.Module):
             return merged
         if self.reads_group:
             variant = run.variants.get(self.graph, 0)
-            operation = self.variants[str(variant)] if str(variant) in self.variants else self.operation
-            return operation(run)
+            return (self.variants[str(variant)] if str(variant) in self.variants else self.operation)(run)  # noqa: SIM401
         value = self.operation(merged)
         if self.adds_loss:
-            run.losses[self.loss_name] = value
+            # A package that is called several times adds its loss several times.
+            run.losses[self.loss_name] = value + run.losses[self.loss_name] if self.loss_name in run.losses else value
         elif self.adds_output:
             run.outputs[self.node.name] = value.squeeze(-1)
         return value
@@ -191,13 +216,17 @@ class BlockModule(nn.Module):
     @property
     def loss_name(self) -> str:
         """Name of the auxiliary loss in logs."""
-        kind = getattr(self.operation, "loss_name", "auxiliary_loss")
-        return f"{self.node.name}_{kind}"
+        return f"{self.full_name}_{getattr(self._last, 'loss_name', 'auxiliary_loss')}"
 
     @property
     def adds_output(self) -> bool:
         """Whether the block's value joins the predictions."""
-        return bool(getattr(self.operation, "add_to_outputs", False))
+        return bool(getattr(self._last, "add_to_outputs", False))
+
+    @property
+    def _last(self) -> nn.Module | None:
+        """The component that makes the block's value."""
+        return self.operation[-1] if isinstance(self.operation, nn.Sequential) else self.operation
 
 
 class InputOperation(nn.Module):
@@ -210,7 +239,7 @@ class InputOperation(nn.Module):
 
     def forward(self, run: Run) -> Any:
         """The group's value in the form that the block asks for."""
-        return self.module(run.batch if self.raw else run.embedded)
+        return self.module(run.batch) if self.raw else self.module(run.embedded, run.memo)
 
 
 class Lambda(nn.Module):
@@ -241,11 +270,17 @@ class Recurrent(nn.Module):
         return self.finish(inputs)
 
     def advance(self, inputs: Any, outputs: Any) -> Any:
-        """The next copy's input."""
+        """The next copy's input: the new outputs in the places of the old ones, one output in all of them."""
         if self.fixed is None:
             return outputs
-        rest = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
-        return [*rest[: self.fixed], inputs[self.fixed], *rest[self.fixed :]]
+        free = [i for i in range(len(inputs)) if i != self.fixed]
+        several = isinstance(outputs, list | tuple)
+        if several and len(outputs) != len(free):
+            raise ValueError(f"every input but the fixed one gets an output. Received: {len(outputs)} for {len(free)}")
+        following = list(inputs)
+        for place, i in enumerate(free):
+            following[i] = outputs[place] if several else outputs
+        return following
 
     def finish(self, inputs: Any) -> Any:
         """The output without the fixed input; a list of one becomes its element."""
@@ -294,33 +329,6 @@ def merge(values: list[Any], axis: int) -> Any:
     return torch.cat(values, dim=axis)
 
 
-def _needed(plan: GraphPlan) -> set[str]:
-    """Blocks that the output or an extra prediction depends on."""
-    by_name = {node.name: node for node in plan.nodes}
-    waiting = [*plan.concat, *plan.as_list]
-    waiting += [node.name for node in plan.nodes if not is_loss(node.block) and not _only_for_losses(node.name, plan)]
-    needed: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in needed or name not in by_name:
-            continue
-        needed.add(name)
-        waiting += [s.name for source in by_name[name].sources for s in _flatten(source) if s.kind in ("block", "main")]
-    return needed
-
-
-def _only_for_losses(name: str, plan: GraphPlan) -> bool:
-    """Whether everything that reads a block is an auxiliary loss (and something does)."""
-    readers = [n for n in plan.nodes if any(s.name == name for source in n.sources for s in _flatten(source))]
-    return bool(readers) and all(is_loss(n.block) or _only_for_losses(n.name, plan) for n in readers)
-
-
-def _flatten(source: Source) -> list[Source]:
-    return [source] if source.argument is None else [source, *_flatten(source.argument)]
-
-
-def _module_name(name: str) -> str:
-    return name.replace(".", "_") + "_" if name in _RESERVED else name.replace(".", "_")
-
-
-_RESERVED = set(dir(nn.ModuleDict))
+def _resets(plan: GraphPlan) -> bool:
+    configs = [s.config for node in plan.nodes for source in node.sources for s in flatten(source)]
+    return any(config is not None and config.reset_input is not None for config in configs)

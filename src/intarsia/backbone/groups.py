@@ -13,20 +13,23 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from intarsia.backbone.names import module_name
 from intarsia.config.schema import FeatureGroup, WideOrDeep
 from intarsia.config.schema.model import SeqAttentionGroup
 from intarsia.core.batch import Batch, Dense, Feature, Jagged
 from intarsia.core.errors import BuildError, Problem
 from intarsia.data.schema import FeatureSpec, Schema
 from intarsia.nn.embedding import EmbeddingCollection, Lookup, TableSpec
+from intarsia.nn.embedding.initial import initialize_table_
 from intarsia.nn.embedding.pooling import segment_pool
+from intarsia.nn.embedding.spec import Pooling
 
 SHARED = "shared"
 
 
 @dataclass(frozen=True)
 class Attention:
-    """A target attention of a group: `hist` sequences are pooled by their likeness to `keys`, `aux` by the same scores."""
+    """A target attention of a group: `hist` is pooled by its likeness to `keys`, `aux` by the same scores."""
 
     name: str
     keys: tuple[FeatureSpec, ...]
@@ -63,6 +66,14 @@ class Group:
         """Whether the feature enters through a table or a projection, not as plain numbers."""
         return bool(self.wide) or spec.embedding_dim > 0
 
+    def is_sequence(self, spec: FeatureSpec) -> bool:
+        """Whether the feature stays a sequence when it is looked up. A WIDE group adds up the weights of its steps."""
+        return spec.sequence and not self.wide
+
+    def combiner(self, spec: FeatureSpec) -> Pooling:
+        """How several values of the feature become one vector; a WIDE group always adds them up."""
+        return "sum" if self.wide else spec.combiner
+
     def key(self, spec: FeatureSpec) -> str:
         """Name of the feature's vectors among all looked-up vectors."""
         return f"{self.name}/{spec.name}"
@@ -92,9 +103,7 @@ def resolve_groups(configs: Sequence[FeatureGroup], schema: Schema, wide_output_
     for position, config in enumerate(configs):
         path = f"model_config.feature_groups[{position}]"
 
-        def find(
-            names: Iterable[str], path: str = path, group: str = config.group_name
-        ) -> tuple[FeatureSpec, ...]:
+        def find(names: Iterable[str], path: str = path, group: str = config.group_name) -> tuple[FeatureSpec, ...]:
             for name in names:
                 if name not in schema.features:
                     hint = nearest(name, schema.features)
@@ -107,6 +116,12 @@ def resolve_groups(configs: Sequence[FeatureGroup], schema: Schema, wide_output_
                     )
             return tuple(schema.features[name] for name in names if name in schema.features)
 
+        if config.group_name in groups:
+            problems.append(Problem("", path, f"the name `{config.group_name}` is taken by another group"))
+        if config.group_name == SHARED:
+            problems.append(
+                Problem("", path, f"no group may be called `{SHARED}`, which tables with an embedding_name are")
+            )
         groups[config.group_name] = Group(
             config.group_name,
             wide_output_dim if config.wide_deep is WideOrDeep.WIDE else 0,
@@ -130,7 +145,8 @@ def resolve_groups(configs: Sequence[FeatureGroup], schema: Schema, wide_output_
                     Problem(
                         "",
                         path,
-                        f"keys {outside} of the attention `{attention.name}` are not in the group. Add them, or set allow_key_search",
+                        f"keys {outside} of the attention `{attention.name}` are not in the group. "
+                        "Add them, or set allow_key_search",
                     )
                 )
     if problems:
@@ -140,7 +156,8 @@ def resolve_groups(configs: Sequence[FeatureGroup], schema: Schema, wide_output_
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`. Did you mean ...?` with the nearest known names, or an empty text."""
-    close = difflib.get_close_matches(name, list(known), n=3)
+    lowered = {k.lower(): k for k in known}
+    close = [lowered[c] for c in difflib.get_close_matches(name.lower(), lowered, n=3)]
     return f". Did you mean {' or '.join(f'`{c}`' for c in close)}?" if close else ""
 
 
@@ -171,7 +188,7 @@ class GroupEmbedder(nn.Module):
         super().__init__()
         tables: dict[str, TableSpec] = {}
         lookups: dict[str, Lookup] = {}
-        self._dense: list[tuple[str, FeatureSpec]] = []
+        self._numbers: dict[str, tuple[Group, FeatureSpec]] = {}
         self.projections = nn.ParameterDict()
         for group in groups:
             for spec in group.specs():
@@ -186,18 +203,21 @@ class GroupEmbedder(nn.Module):
                         "wide" if group.wide else "deep",
                     )
                     _check_same(tables.setdefault(table, wanted), wanted, group, spec)
-                    combiner = "sum" if group.wide else spec.combiner
-                    sequence = spec.sequence and not group.wide
-                    lookups[key] = Lookup(key, spec.name, table, "none" if sequence else combiner, combiner)
-                elif spec.kind == "dense" and (key, spec) not in self._dense:
-                    self._dense.append((key, spec))
+                    combiner = group.combiner(spec)
+                    lookups[key] = Lookup(
+                        key, spec.name, table, "none" if group.is_sequence(spec) else combiner, combiner
+                    )
+                elif spec.kind == "dense" and key not in self._numbers:
+                    self._numbers[key] = group, spec
                     if group.is_embedded(spec):
                         weight = torch.empty(spec.width, group.width(spec))
-                        nn.init.trunc_normal_(weight, std=group.width(spec) ** -0.5)
-                        self.projections[_parameter_name(key)] = nn.Parameter(weight)
+                        initialize_table_(weight, TableSpec(key, spec.width, group.width(spec), spec.initializer))
+                        self.projections[module_name(key)] = nn.Parameter(weight)
         for table_spec, lookup in extra:
             tables.setdefault(table_spec.name, table_spec)
             lookups[lookup.key] = lookup
+        self.learned = frozenset([*lookups, *(k for k, (g, s) in self._numbers.items() if g.is_embedded(s))])
+        """Keys of the vectors that come out of tables and projections, not out of the data as they are."""
         self.collection = (
             EmbeddingCollection(tables=list(tables.values()), lookups=list(lookups.values()), backend=backend)  # type: ignore[arg-type]
             if lookups
@@ -209,22 +229,22 @@ class GroupEmbedder(nn.Module):
         out: dict[str, Tensor | Jagged] = {}
         if self.collection is not None:
             out.update(self.collection(batch.features))
-        for key, spec in self._dense:
-            name = _parameter_name(key)
-            weight = self.projections[name] if name in self.projections else None
-            out[key] = _project(batch.features[spec.name], spec, weight)
+        for key, (group, spec) in self._numbers.items():
+            name = module_name(key)
+            weight = self.projections[name] if name in self.projections else None  # noqa: SIM401 - keeps its type
+            out[key] = _project(batch.features[spec.name], group, spec, weight)
         return out
 
 
-def _project(feature: Feature, spec: FeatureSpec, weight: Tensor | None) -> Tensor | Jagged:
+def _project(feature: Feature, group: Group, spec: FeatureSpec, weight: Tensor | None) -> Tensor | Jagged:
     values = feature.values
     if weight is not None:
         values = values @ weight
     if isinstance(feature, Dense):
         return values
-    if spec.sequence:
+    if group.is_sequence(spec):
         return replace(feature, values=values)
-    return segment_pool(values, feature.offsets, spec.combiner)
+    return segment_pool(values, feature.offsets, group.combiner(spec))
 
 
 def _check_same(have: TableSpec, want: TableSpec, group: Group, spec: FeatureSpec) -> None:
@@ -234,12 +254,8 @@ def _check_same(have: TableSpec, want: TableSpec, group: Group, spec: FeatureSpe
                 Problem(
                     "",
                     group.path,
-                    f"`{spec.name}` shares the table `{spec.table}` and must have its size. Received: {want.num_rows} rows "
-                    f"x {want.dim} here, {have.num_rows} rows x {have.dim} elsewhere",
+                    f"`{spec.name}` shares the table `{spec.table}` and must have its size. Received: "
+                    f"{want.num_rows} rows x {want.dim} here, {have.num_rows} rows x {have.dim} elsewhere",
                 )
             ]
         )
-
-
-def _parameter_name(key: str) -> str:
-    return key.replace(".", "_").replace("/", "__")

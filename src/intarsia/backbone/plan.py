@@ -11,6 +11,7 @@ from intarsia.config.schema import Backbone, Block, BlockInput, InputLayer, Pack
 from intarsia.core.errors import BuildError, Problem
 
 MAIN = "backbone"
+ROOT = "model_config.backbone"
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,23 @@ class Node:
 
 @dataclass(frozen=True)
 class GraphPlan:
-    """The nodes of a package (or of the backbone itself) in an order in which they can run."""
+    """The nodes of a package (or of the backbone itself) in an order in which they can run.
+
+    Attributes:
+        name: Name of the package, `backbone` for the backbone itself.
+        nodes: In running order.
+        needs: By node, the nodes of this graph that must run before it, those that its packages read included.
+        concat: Nodes whose concatenation is the output.
+        as_list: Nodes whose list is the output.
+        path: Place in the pipeline file.
+    """
 
     name: str
     nodes: tuple[Node, ...]
+    needs: Mapping[str, frozenset[str]]
     concat: tuple[str, ...]
     as_list: tuple[str, ...]
+    path: str
 
 
 def is_input(block: Block) -> bool:
@@ -85,29 +97,53 @@ class Planner:
         )
         self.main_names = {block.name for block in config.blocks}
         self.problems: list[Problem] = []
-        self._path = {id(block): f"model_config.backbone.blocks[{i}]" for i, block in enumerate(config.blocks)}
+        self._place = {MAIN: ROOT} | {p.name: f"{ROOT}.packages[{i}]" for i, p in enumerate(config.packages)}
+        self._path = {id(block): f"{ROOT}.blocks[{i}]" for i, block in enumerate(config.blocks)}
         for p, package in enumerate(config.packages):
             for i, block in enumerate(package.blocks):
-                self._path[id(block)] = f"model_config.backbone.packages[{p}].blocks[{i}]"
+                self._path[id(block)] = f"{ROOT}.packages[{p}].blocks[{i}]"
 
     def plan(self) -> dict[str, GraphPlan]:
-        """Plans by package name; the backbone's own is called `backbone`."""
-        nodes = {package.name: self._nodes(package) for package in (*self.packages.values(), self.main)}
-        self._check_outputs()
+        """Plans by package name; the backbone's own is called `backbone`. Packages that nothing calls are left out."""
+        self._check_names()
+        nodes = {MAIN: self._nodes(self.main)}
+        # A package may also read the input layers that the backbone was given without asking.
+        self.main_names |= {node.name for node in nodes[MAIN]}
+        nodes |= {package.name: self._nodes(package) for package in self.packages.values()}
+        self._check_outputs(nodes)
         self._stop_if_wrong()
         self._refuse_package_cycles(nodes)
-        reads = {name: self._main_reads(name, nodes) for name in nodes}
+        self._check_arguments(nodes)
+        called = _reachable(nodes)
+        reads = {name: self._main_reads(name, nodes) for name in called}
         plans = {}
-        for name, unordered in nodes.items():
-            ordered = self._order(name, unordered, reads)
+        for name in called:
+            needs = self._needs(name, nodes[name], reads)
+            ordered = self._order(name, nodes[name], needs)
             package = self.packages.get(name, self.main)
             concat = tuple(package.concat_blocks)
             if not concat and not package.output_blocks:
-                read_by_packages = set().union(*(reads[other] for other in self.packages)) if name == MAIN else set()
+                read_by_packages = set().union(*(reads[other] for other in called)) if name == MAIN else set()
                 concat = tuple(leaf for leaf in _leaves(ordered) if leaf not in read_by_packages)
-            plans[name] = GraphPlan(name, tuple(ordered), concat, tuple(package.output_blocks))
+                if not concat and ordered:
+                    self._problem(
+                        self._place[name],
+                        f"nothing comes out of `{name}`: all its blocks are read by others or add a loss. Name its "
+                        "concat_blocks",
+                    )
+            as_list = tuple(package.output_blocks)
+            plans[name] = GraphPlan(name, tuple(ordered), needs, concat, as_list, self._place[name])
         self._stop_if_wrong()
         return plans
+
+    def _check_names(self) -> None:
+        if not self.config.blocks:
+            self._problem(ROOT, "a backbone needs at least one entry in `blocks`")
+        names = [package.name for package in self.config.packages]
+        for i, name in enumerate(names):
+            if name == MAIN or name in names[:i]:
+                whose = "the backbone itself" if name == MAIN else "another package"
+                self._problem(f"{ROOT}.packages[{i}]", f"the name `{name}` is taken by {whose}; names are unique")
 
     def _nodes(self, package: Package) -> list[Node]:
         """The package's blocks with resolved inputs, and input blocks for feature groups that they name."""
@@ -118,6 +154,7 @@ class Planner:
             if block.name in nodes:
                 self._problem(path, f"the name `{block.name}` is taken by another block; names of blocks are unique")
             if is_input(block):
+                self._check_input_block(block, path)
                 nodes[block.name] = Node(block.name, block, self._group_of(block, path), (), path)
                 continue
             if block.name in self.groups:
@@ -129,6 +166,18 @@ class Planner:
             sources = [self._source(i, block, path, own, nodes) for i in block.inputs]
             nodes[block.name] = Node(block.name, block, "", tuple(s for s in sources if s is not None), path)
         return list(nodes.values())
+
+    def _check_input_block(self, block: Block, path: str) -> None:
+        if len(block.kinds) > 1:
+            self._problem(path, f"the block `{block.name}` has one operation. Received: {_kinds(block)}")
+        ignored = [key for i in block.inputs for key in ("input_slice", "input_fn") if getattr(i, key)]
+        ignored += ["extra_input_fn"] if block.extra_input_fn else []
+        if ignored:
+            self._problem(
+                path,
+                f"the input block `{block.name}` gives its group as it is. Received: {', '.join(ignored)}. "
+                "Set it where the block is read",
+            )
 
     def _group_of(self, block: Block, path: str) -> str:
         names = [i.feature_group_name or i.block_name for i in block.inputs]
@@ -158,7 +207,9 @@ class Planner:
         if config.package_name:
             if config.package_name not in self.packages:
                 hint = nearest(config.package_name, self.packages)
-                self._problem(path, f"`{block.name}` calls the package `{config.package_name}`, which is not defined{hint}")
+                self._problem(
+                    path, f"`{block.name}` calls the package `{config.package_name}`, which is not defined{hint}"
+                )
                 return None
             argument = self._argument(config, block, path, own, nodes)
             return Source("call", config.package_name, argument, config)
@@ -196,21 +247,35 @@ class Planner:
             return Source("block", name)
         return Source("main", name) if name in self.main_names else None
 
-    def _check_outputs(self) -> None:
-        for path, package in [("model_config.backbone", self.main)] + [
-            (f"model_config.backbone.packages[{i}]", p) for i, p in enumerate(self.packages.values())
-        ]:
-            names = [block.name for block in package.blocks]
+    def _check_outputs(self, nodes: Mapping[str, Sequence[Node]]) -> None:
+        for package in (self.main, *self.packages.values()):
+            names = [node.name for node in nodes[package.name]]
             for key in ("concat_blocks", "output_blocks"):
                 for name in getattr(package, key):
                     if name not in names:
-                        self._problem(path, f"{key} names `{name}`, which is no block{nearest(name, names)}")
+                        hint = nearest(name, names)
+                        self._problem(self._place[package.name], f"{key} names `{name}`, which is no block{hint}")
+
+    def _check_arguments(self, nodes: Mapping[str, Sequence[Node]]) -> None:
+        """Packages that read their package input are given one at every call."""
+        readers = {name for name, ns in nodes.items() for n in ns if any(s.kind == "argument" for s in n.sources)}
+        if MAIN in readers:
+            self._problem(ROOT, "only a package has a package input; a block of the backbone cannot use_package_input")
+        for node in (n for ns in nodes.values() for n in ns):
+            for call in _calls(node.sources):
+                if call.name in readers and call.argument is None:
+                    self._problem(
+                        node.path,
+                        f"`{node.name}` calls the package `{call.name}`, whose blocks use_package_input, without a "
+                        "package_input. Name the block or package that it receives",
+                    )
 
     def _refuse_package_cycles(self, nodes: Mapping[str, Sequence[Node]]) -> None:
         calls = {name: {s.name for n in ns for s in _calls(n.sources)} for name, ns in nodes.items()}
         cycle = _find_cycle(calls)
         if cycle:
-            self._problem("model_config.backbone.packages", f"packages call each other in a circle: {' -> '.join(cycle)}")
+            place = self._place[cycle[0]]
+            self._problem(place, f"packages call each other in a circle: {' -> '.join(cycle)}")
             self._stop_if_wrong()
 
     def _main_reads(self, name: str, nodes: Mapping[str, Sequence[Node]]) -> set[str]:
@@ -224,26 +289,31 @@ class Planner:
                     out |= self._main_reads(source.name, nodes)
         return out
 
-    def _order(self, graph: str, nodes: Sequence[Node], reads: Mapping[str, set[str]]) -> list[Node]:
-        """The nodes so that each comes after what it reads, otherwise in the order of the file."""
-        before: dict[str, set[str]] = {}
+    def _needs(self, graph: str, nodes: Sequence[Node], reads: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:
+        own = {node.name for node in nodes}
+        out = {}
         for node in nodes:
             needs: set[str] = set()
             for source in _all_sources(node.sources):
-                if source.kind in ("block", "main"):
+                if source.kind == "block" or (source.kind == "main" and graph == MAIN):
                     needs.add(source.name)
                 elif source.kind == "call" and graph == MAIN:
                     needs |= reads[source.name]
-            before[node.name] = needs & {n.name for n in nodes}
-        cycle = _find_cycle(before)
+            out[node.name] = frozenset(needs & own)
+        return out
+
+    def _order(self, graph: str, nodes: Sequence[Node], needs: Mapping[str, frozenset[str]]) -> list[Node]:
+        """The nodes so that each comes after what it needs, otherwise in the order of the file."""
+        cycle = _find_cycle(needs)
         if cycle:
-            self._problem("model_config.backbone", f"blocks read each other in a circle: {' -> '.join(cycle)}")
+            path = next(node.path for node in nodes if node.name == cycle[0])
+            self._problem(path, f"blocks read each other in a circle: {' -> '.join(cycle)}")
             return []
         ordered: list[Node] = []
         done: set[str] = set()
         waiting = list(nodes)
         while waiting:
-            ready = next(node for node in waiting if before[node.name] <= done)
+            ready = next(node for node in waiting if needs[node.name] <= done)
             waiting.remove(ready)
             ordered.append(ready)
             done.add(ready.name)
@@ -257,18 +327,32 @@ class Planner:
             raise BuildError(list(dict.fromkeys(self.problems)))
 
 
+def _kinds(block: Block) -> str:
+    return ", ".join(kind.rstrip("_") for kind in block.kinds)
+
+
+def flatten(source: Source) -> list[Source]:
+    """A source and, of a call, what the package receives."""
+    return [source] if source.argument is None else [source, *flatten(source.argument)]
+
+
 def _all_sources(sources: Iterable[Source]) -> list[Source]:
-    """The sources and, of calls, their arguments."""
-    out = []
-    for source in sources:
-        out.append(source)
-        if source.argument is not None:
-            out.extend(_all_sources([source.argument]))
-    return out
+    return [s for source in sources for s in flatten(source)]
 
 
 def _calls(sources: Iterable[Source]) -> list[Source]:
     return [s for s in _all_sources(sources) if s.kind == "call"]
+
+
+def _reachable(nodes: Mapping[str, Sequence[Node]]) -> list[str]:
+    """Packages that are called, directly or by others, and the backbone at the end."""
+    found = {MAIN}
+    waiting = [MAIN]
+    while waiting:
+        calls = {s.name for node in nodes[waiting.pop()] for s in _calls(node.sources)}
+        waiting.extend(calls - found)
+        found |= calls
+    return [*(name for name in nodes if name in found and name != MAIN), MAIN]
 
 
 def _leaves(nodes: Sequence[Node]) -> list[str]:

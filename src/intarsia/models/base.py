@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
+from intarsia.config.schema import ModelConfig
 from intarsia.core.batch import Batch
+from intarsia.core.params import StrictModel
+from intarsia.data.schema import Schema
 from intarsia.nn.embedding import EmbeddingCollection
 
 AUXILIARY = "losses/"
@@ -20,6 +24,25 @@ class Model(nn.Module, ABC):
     A model is built from its configuration and a `Schema` alone. It holds no data, no paths and no training state, so
     it loads, exports and serves anywhere.
     """
+
+    Config: ClassVar[type[StrictModel] | None] = None
+    """The model's own message in a pipeline file, where it has one."""
+
+    _layers: list[nn.Linear | nn.Conv1d | nn.Conv2d] | None = None
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, schema: Schema, *, backend: str = "torch") -> Self:
+        """Builds the model of a pipeline file.
+
+        Args:
+            config: The `model_config`.
+            schema: Features and labels.
+            backend: Implementation of the tables.
+
+        Raises:
+            BuildError: The model does not fit together.
+        """
+        raise NotImplementedError(f"{cls.__name__} is not built from a pipeline file")
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -35,7 +58,9 @@ class Model(nn.Module, ABC):
         return [module for module in self.modules() if isinstance(module, EmbeddingCollection)]
 
     def kernels(self) -> Iterator[Tensor]:
-        """Weight matrices of layers, which L2 regularization applies to. Biases, norms and tables are not among them."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
-                yield module.weight
+        """Weight matrices of layers, which L2 regularization applies to; no biases, norms or tables."""
+        # The modules are found once. Their weights are read anew each time, because loading may replace them.
+        if self._layers is None:
+            self._layers = [m for m in self.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)]
+        for layer in self._layers:
+            yield layer.weight

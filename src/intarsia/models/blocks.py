@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from intarsia.config.schema import Backbone, ModelConfig, ModelParams
+from pydantic import ValidationError
+
+from intarsia.config.schema import Backbone, ModelConfig
 from intarsia.core.errors import BuildError, Problem
 from intarsia.core.params import StrictModel
 
@@ -37,15 +39,36 @@ def message(config: ModelConfig, model: type[Any]) -> Any:
     """
     name = model.__module__.rsplit(".", 1)[-1]
     given = (config.model_extra or {}).get(name, {})
-    return given if isinstance(given, StrictModel) else model.Config.model_validate(given)
+    if isinstance(given, StrictModel):
+        return given
+    try:
+        return model.Config.model_validate(given)
+    except ValidationError as error:
+        raise BuildError(
+            [
+                Problem(
+                    "",
+                    ".".join([f"model_config.{name}", *(str(part) for part in e["loc"])]),
+                    f"{e['msg']}. Received: {e.get('input')!r}",
+                )
+                for e in error.errors()
+            ]
+        ) from None
 
 
 def as_backbone(
     config: ModelConfig, blocks: list[dict[str, Any]], concat: str, l2_regularization: float
 ) -> ModelConfig:
-    """The configuration with its message replaced by blocks."""
+    """The configuration with its message replaced by blocks.
+
+    Raises:
+        BuildError: The configuration has a backbone of its own.
+    """
+    if config.backbone is not None:
+        message = f"`{config.model_class}` brings its own blocks. Remove the backbone, or set model_class: RankModel"
+        raise BuildError([Problem("", "model_config.backbone", message)])
     backbone = Backbone.model_validate({"blocks": blocks, "concat_blocks": [concat]})
-    params = ModelParams.model_validate({"l2_regularization": l2_regularization})
+    params = config.model_params.model_copy(update={"l2_regularization": l2_regularization})
     fields = {name: getattr(config, name) for name in ModelConfig.model_fields}
     return ModelConfig.model_construct(**{**fields, "backbone": backbone, "model_params": params})
 
@@ -64,7 +87,8 @@ def require_groups(config: ModelConfig, *names: str) -> set[str]:
                 Problem(
                     "",
                     "model_config.feature_groups",
-                    f"`{config.model_class}` needs the feature groups {', '.join(names)}. Missing: {', '.join(missing)}",
+                    f"`{config.model_class}` needs the feature groups {', '.join(names)}. "
+                    f"Missing: {', '.join(missing)}",
                 )
             ]
         )

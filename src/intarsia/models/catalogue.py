@@ -1,7 +1,7 @@
 """The named models: one file each in this folder, found by its name.
 
-`models/deepfm.py` holds the class `DeepFM` (assigned to `MODEL`), whose message in a pipeline file is `deepfm` and whose
-shipped configuration is `models/deepfm.yaml`. Nothing else has to know about it.
+`models/deepfm.py` holds the class `DeepFM` (assigned to `MODEL`), whose message in a pipeline file is `deepfm` and
+whose shipped configuration is `models/deepfm.yaml`. Nothing else has to know about it.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def resolve(model_class: str) -> type[Model]:
         BuildError: There is none.
     """
     if model_class not in names():
-        known = ", ".join(sorted(names()))
+        hint = nearest(model_class, names()) or f". Models: {', '.join(sorted(names()))}"
         raise BuildError(
             [
                 Problem(
                     "",
                     "model_config.model_class",
-                    f"there is no model `{model_class}`{nearest(model_class, names())} Models: {known}",
+                    f"there is no model `{model_class}`{hint}",
                 )
             ]
         )
@@ -58,7 +58,7 @@ def resolve(model_class: str) -> type[Model]:
 
 def messages() -> dict[str, type[StrictModel]]:
     """Schemas of the models' own messages, by the name of the message."""
-    return {module: model.Config for module, model in _models() if getattr(model, "Config", None) is not None}
+    return {module: model.Config for module, model in _models() if model.Config is not None}
 
 
 def build(config: ModelConfig, schema: Schema, *, backend: str = "torch") -> Model:
@@ -67,8 +67,7 @@ def build(config: ModelConfig, schema: Schema, *, backend: str = "torch") -> Mod
     Raises:
         BuildError: Unknown model, or a model that does not fit together.
     """
-    model: Model = resolve(config.model_class).from_config(config, schema, backend=backend)
-    return model
+    return resolve(config.model_class).from_config(config, schema, backend=backend)
 
 
 def shipped_yaml(model_class: str) -> Path | None:

@@ -66,7 +66,8 @@ class DeepFM(RankModel):
         blocks.append(block("products", pairs, layer=layer("FM", use_variant=as_vector)))
         if options.final_dnn:
             parts = [output("wide_sum"), output("products"), output("deep_dnn")]
-            blocks.append(block("final", *parts, layer=layer("DNN", **options.final_dnn.model_dump())))
+            blocks.append(block("final_dnn", *parts, layer=layer("DNN", **options.final_dnn.model_dump())))
+            blocks.append(block("final", output("final_dnn"), layer=layer("Dense", units=config.num_class)))
         else:
             blocks.append(block("deep_logit", output("deep_dnn"), layer=layer("Dense", units=config.num_class)))
             if as_vector:

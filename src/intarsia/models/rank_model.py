@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from intarsia.backbone.build import Backbone
 from intarsia.config.schema import LossConfig, ModelConfig
 from intarsia.core.batch import Batch, Jagged
 from intarsia.core.errors import BuildError, Problem
-from intarsia.core.params import StrictModel
 from intarsia.data.schema import Schema
 from intarsia.models.base import AUXILIARY, Model
 from intarsia.objectives.rank import RankLosses
@@ -36,9 +35,6 @@ class RankModel(Model):
 
     Departure from EasyRec: l2_regularization reaches the kernels of every component of the backbone, MLPs included.
     """
-
-    Config: ClassVar[type[StrictModel] | None] = None
-    """Message of a named model; RankModel itself has a `backbone` instead."""
 
     def __init__(
         self,
@@ -64,11 +60,6 @@ class RankModel(Model):
     @classmethod
     def from_config(cls, config: ModelConfig, schema: Schema, *, backend: str = "torch") -> Self:
         """Builds the model of a pipeline file.
-
-        Args:
-            config: The `model_config`.
-            schema: Features and labels.
-            backend: Implementation of the tables.
 
         Raises:
             BuildError: No backbone, an unknown label, or a graph that does not fit together.
@@ -102,19 +93,21 @@ class RankModel(Model):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Predictions of B rows: `logits`, `probs` or `y`, and what blocks add to the outputs."""
         output, run = self.backbone(batch)
-        predictions = self.task.predict(self.head(output))
+        if output.dim() == 1:
+            output = output.unsqueeze(1)
+        predictions: dict[str, Tensor] = self.task.predict(self.head(output))
         predictions.update(run.outputs)
         if self.training:
             predictions.update({AUXILIARY + name: value for name, value in run.losses.items()})
             if self.embedding_regularization:
-                predictions[f"{AUXILIARY}embedding_regularization"] = self.embedding_regularization * _half_squares(
-                    run.embedded.values()
-                )
+                looked_up = [run.embedded[key] for key in self.backbone.embedder.learned]
+                penalty = self.embedding_regularization * _half_squares(looked_up)
+                predictions[f"{AUXILIARY}embedding_regularization"] = penalty
         return predictions
 
     def losses(self, predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """The task's losses, the auxiliary losses and the penalties; their sum is minimised."""
-        out = self.task(predictions["logits"], batch.labels[self.label], batch.weights, batch.ids)
+        out: dict[str, Tensor] = self.task(predictions["logits"], batch.labels[self.label], batch.weights, batch.ids)
         out.update({k.removeprefix(AUXILIARY): v for k, v in predictions.items() if k.startswith(AUXILIARY)})
         if self.l2_regularization and self.training:
             out["l2_regularization"] = self.l2_regularization * _half_squares(self.kernels())

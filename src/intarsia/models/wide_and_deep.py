@@ -52,13 +52,10 @@ class WideAndDeep(RankModel):
             block("deep_dnn", group("deep"), layer=layer("DNN", **options.dnn.model_dump())),
         ]
         if options.final_dnn:
+            final = layer("DNN", **options.final_dnn.model_dump())
             blocks += [
-                block(
-                    "final",
-                    output("wide_sum"),
-                    output("deep_dnn"),
-                    layer=layer("DNN", **options.final_dnn.model_dump()),
-                )
+                block("final_dnn", output("wide_sum"), output("deep_dnn"), layer=final),
+                block("final", output("final_dnn"), layer=layer("Dense", units=config.num_class)),
             ]
         else:
             blocks += [

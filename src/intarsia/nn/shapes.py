@@ -25,19 +25,21 @@ def is_shape(value: ShapeTree) -> TypeGuard[Shape]:
 
 
 def shape_of(value: TensorTree) -> ShapeTree:
-    """The shape tree of a tensor or of nested tensors; the first dimension counts as the batch."""
+    """The shape tree of a tensor or of nested tensors; the first dimension counts as the batch. A scalar has shape ()."""
     if value is None:
         return None
     if isinstance(value, Tensor):
-        return (None, *value.shape[1:])
+        return (None, *value.shape[1:]) if value.dim() else ()
     parts = [shape_of(part) for part in value]
     return tuple(parts) if isinstance(value, tuple) else parts
 
 
 def describe(shapes: ShapeTree) -> str:
-    """Shapes as text: `(B, 16)`, `[(B, 4), (B, 4)]`, `((B, L, 32), (B,), none)`."""
+    """Shapes as text: `(B, 16)`, `[(B, 4), (B, 4)]`, `((B, L, 32), (B,), none)`, `scalar`."""
     if shapes is None:
         return "none"
+    if isinstance(shapes, tuple) and not shapes:
+        return "scalar"
     if is_shape(shapes):
         names = [_dimension(size, axis) for axis, size in enumerate(shapes)]
         return f"({names[0]},)" if len(names) == 1 else f"({', '.join(names)})"
