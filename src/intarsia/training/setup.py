@@ -70,9 +70,13 @@ def not_a_number(
         eager: Whether every step is looked at, so that `step` is where it happened.
     """
     parts = ", ".join(f"{name} = {value:g}" for name, value in losses.items()) or "none since the last log line"
-    good = f"The last good checkpoint is {last_good}." if last_good else "There is no checkpoint yet."
     return TrainingError(
         f"{'At' if eager else 'At or before'} step {step}: {what} must be a finite number. Received losses: {parts}. "
-        f"{good} Lower the learning rate, set `train_config.gradient_clipping_by_norm`, or look for extreme values in "
+        f"{last_good_in_words(last_good)} Lower the learning rate, set `train_config.gradient_clipping_by_norm`, or look for extreme values in "
         "the features and labels."
     )
+
+
+def last_good_in_words(folder: Path | None) -> str:
+    """Which checkpoint one can go on from."""
+    return f"The last good checkpoint is {folder}." if folder else "There is no checkpoint yet."

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from intarsia.config.schema.evaluation import ExportConfig
 from intarsia.config.schema.training import TrainConfig
 from intarsia.core.batch import Batch
-from intarsia.core.errors import CheckpointError, TrainingError
+from intarsia.core.errors import CheckpointError, EvaluationError, TrainingError
 from intarsia.training.averaging import MovingAverage
 from intarsia.training.checkpoint import CheckpointStore, load_model, load_optimizer, read_state
 from intarsia.training.distributed import World
@@ -30,7 +30,7 @@ from intarsia.training.progress import SilentReporter
 from intarsia.training.protocols import BatchSource, Evaluate, Reporter
 from intarsia.training.recorder import Event, Recorder
 from intarsia.training.selection import Selection
-from intarsia.training.setup import choose_device, first_bad_weight, not_a_number, parse_dead_line
+from intarsia.training.setup import choose_device, first_bad_weight, last_good_in_words, not_a_number, parse_dead_line
 from intarsia.training.state import LossSums, TrainState
 
 StopReason = Literal["num_steps", "num_epochs", "early_stop", "dead_line", "SIGINT", "SIGTERM"]
@@ -379,7 +379,11 @@ class Trainer:
         modes = [module for module in self.model.modules() if module.training]
         self.model.eval()
         with torch.no_grad(), self.average.applied() if self.average else contextlib.nullcontext():
-            metrics = self.evaluate()
+            try:
+                metrics = self.evaluate()
+            except EvaluationError as error:
+                good = last_good_in_words(self._last_good)
+                raise TrainingError(f"The evaluation after step {state.step} failed: {error} {good}") from error
         for module in modes:
             module.training = True
         set_random_state(drawn)  # training draws the same numbers however often it is evaluated
