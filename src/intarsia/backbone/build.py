@@ -14,7 +14,7 @@ from intarsia.backbone.graph import BlockModule, Graph, InputOperation, Run, mer
 from intarsia.backbone.groups import Group, GroupEmbedder, resolve_groups
 from intarsia.backbone.inputs import GroupReader, InputLayer, Memo, RawInput
 from intarsia.backbone.names import module_name
-from intarsia.backbone.operations import checked_options, operation
+from intarsia.backbone.operations import operation
 from intarsia.backbone.plan import MAIN, ROOT, GraphPlan, Planner
 from intarsia.config.schema import Backbone as BackboneConfig
 from intarsia.config.schema import Block, FeatureGroup
@@ -23,7 +23,7 @@ from intarsia.config.schema.model import EmbeddingLayerConfig
 from intarsia.core.batch import Batch, Dense, Feature, Jagged
 from intarsia.core.errors import BuildError, ConfigError, IntarsiaError, Problem
 from intarsia.data.schema import FeatureSpec, Schema
-from intarsia.nn import catalogue
+from intarsia.nn.component import options
 from intarsia.nn.embedding import Lookup, TableSpec
 from intarsia.nn.embedding.spec import Pooling
 from intarsia.nn.mlp import MLP
@@ -322,12 +322,12 @@ def _top_mlp(config: Mapping[str, Any] | BaseModel, output: Any) -> tuple[MLP, A
     """The MLP on the backbone's output, and the example's way through it."""
     try:
         joined = join_outputs(output)
-        mlp = MLP.from_inputs(shape_of(joined), **checked_options(catalogue.resolve("MLP"), config, "top_mlp"))
+        mlp = MLP.from_inputs(shape_of(joined), **options(MLP, config, "top_mlp"))
         with torch.no_grad():
             return mlp, mlp.eval()(joined)
     except (ConfigError, RuntimeError) as error:
-        told = error.problems[0].message if isinstance(error, ConfigError) else _first_line(error)
-        message = f"{told.rstrip('.')}. Its input: {describe(shape_of(output))}"
+        told = _told(error.problems[0]) if isinstance(error, ConfigError) else _first_line(error)
+        message = f"{_sentence(told)} Its input: {describe(shape_of(output))}"
         raise BuildError([Problem("", f"{ROOT}.top_mlp", message)]) from error
 
 
@@ -340,7 +340,7 @@ def _named(block: BlockModule, received: str = "") -> Iterator[None]:
         problems = _problems(error)
         if not received and all(p.path.startswith(ROOT) for p in problems):
             raise  # a block of a package that this block calls
-        raise BuildError([_in_block(block, p.message, received) for p in problems]) from error
+        raise BuildError([_in_block(block, _told(p), received) for p in problems]) from error
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BuildError([_in_block(block, _first_line(error), received)]) from error
 
@@ -354,7 +354,17 @@ def _problems(error: IntarsiaError) -> Sequence[Problem]:
 
 
 def _in_block(block: BlockModule, message: str, received: str) -> Problem:
-    return Problem("", block.node.path, f"block `{block.full_name}`: {message.rstrip('.')}.{received}")
+    return Problem("", block.node.path, f"block `{block.full_name}`: {_sentence(message)}{received}")
+
+
+def _told(problem: Problem) -> str:
+    """The message, with the option that it is about."""
+    option = problem.path and not problem.path.startswith("model_config")
+    return f"{problem.path}: {problem.message}" if option else problem.message
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(("?", "!")) else text.rstrip(".") + "."
 
 
 def sizes(value: Any) -> Any:

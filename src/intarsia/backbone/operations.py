@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from intarsia.backbone.graph import Lambda, Recurrent, Repeat
@@ -14,6 +13,7 @@ from intarsia.config.schema.model import LayerStep
 from intarsia.core.errors import BuildError
 from intarsia.core.expressions.tensors import compile_lambda, compile_slice
 from intarsia.nn import catalogue
+from intarsia.nn.component import options
 from intarsia.nn.shapes import describe, shape_of
 
 
@@ -78,17 +78,5 @@ def component(layer: Layer, value: Any) -> nn.Module:
     given = (layer.model_extra or {}).get(entry.field) if entry.field else None
     if given is None:
         given = layer.st_params or {}
-    module: nn.Module = entry.cls.from_inputs(shape_of(value), **checked_options(entry, given, layer.class_name))
+    module: nn.Module = entry.cls.from_inputs(shape_of(value), **options(entry.cls, given, layer.class_name))
     return module
-
-
-def checked_options(entry: catalogue.ComponentEntry, given: Any, where: str) -> dict[str, Any]:
-    """Checked hyperparameters of a component."""
-    if not isinstance(given, BaseModel):
-        try:
-            given = catalogue.config_of(entry).model_validate(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            at = ".".join(str(x) for x in first["loc"])
-            raise BuildError(f"{where}: `{at}`: {first['msg']}. Received: {first.get('input')!r}") from None
-    return {name: getattr(given, name) for name in type(given).model_fields}

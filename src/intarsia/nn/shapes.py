@@ -25,7 +25,7 @@ def is_shape(value: ShapeTree) -> TypeGuard[Shape]:
 
 
 def shape_of(value: TensorTree) -> ShapeTree:
-    """The shape tree of a tensor or of nested tensors; the first dimension counts as the batch. A scalar has shape ()."""
+    """The shape tree of a tensor or of nested tensors; the first axis is the batch. A scalar has shape ()."""
     if value is None:
         return None
     if isinstance(value, Tensor):

@@ -75,6 +75,6 @@ def located(source: Source) -> Iterator[None]:
     """Adds file and line to problems that are found when a model is assembled."""
     try:
         yield
-    except BuildError as error:
+    except ConfigError as error:
         problems = [p if p.where else Problem(source.where(p.path), p.path, p.message) for p in error.problems]
         raise BuildError(problems) from error
