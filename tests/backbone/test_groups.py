@@ -219,7 +219,7 @@ def test_unknown_features_and_doubled_groups() -> None:
 def test_what_is_learned_and_what_is_data() -> None:
     specs = (ids("i"), numbers("a"), numbers("b", dim=2))
     backbone = bone([node("m", group("g"))], {"g": ["i", "a", "b"]}, *specs)
-    assert backbone.embedder.learned == {"g/i", "g/b"}
+    assert backbone.embedder.learned == ("g/i", "g/b")
 
 
 # The fused embedding layer of a block

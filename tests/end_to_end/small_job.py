@@ -9,7 +9,7 @@ import polars as pl
 import yaml
 
 from intarsia.recommender.fit import run
-from intarsia.recommender.pipeline import pipeline_from
+from intarsia.recommender.pipeline import load_pipeline, pipeline_from
 
 NAMES = ["clk", "user", "item", "tags", "seen", "price"]
 SECONDS_FOR_A_PROCESS = 120
@@ -118,8 +118,9 @@ def pipeline(train, valid=None, *, data=None, train_config=None, use_bn=True, dr
 
 
 def train(job, run_dir, overrides=(), **options):
-    """Runs a pipeline in this process."""
-    return run(pipeline_from(job, overrides), run_dir=run_dir, **options)
+    """Runs a pipeline, a mapping or a file, in this process."""
+    loaded = load_pipeline(job, overrides) if isinstance(job, Path) else pipeline_from(job, overrides)
+    return run(loaded, run_dir=run_dir, **options)
 
 
 def write_pipeline(path, job):

@@ -216,7 +216,8 @@ class GroupEmbedder(nn.Module):
         for table_spec, lookup in extra:
             tables.setdefault(table_spec.name, table_spec)
             lookups[lookup.key] = lookup
-        self.learned = frozenset([*lookups, *(k for k, (g, s) in self._numbers.items() if g.is_embedded(s))])
+        # In a fixed order: what is summed over them must not depend on the hashes of a process.
+        self.learned = (*lookups, *(k for k, (g, s) in self._numbers.items() if g.is_embedded(s)))
         """Keys of the vectors that come out of tables and projections, not out of the data as they are."""
         self.collection = (
             EmbeddingCollection(tables=list(tables.values()), lookups=list(lookups.values()), backend=backend)  # type: ignore[arg-type]

@@ -28,6 +28,9 @@ class Model(nn.Module, ABC):
     Config: ClassVar[type[StrictModel] | None] = None
     """The model's own message in a pipeline file, where it has one."""
 
+    summed_losses: ClassVar[frozenset[str]] = frozenset()
+    """Losses that are sums over the rows of a batch. The others are means, which several processes weigh by rows."""
+
     _layers: list[nn.Linear | nn.Conv1d | nn.Conv2d] | None = None
 
     @classmethod

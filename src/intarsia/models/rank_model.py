@@ -36,6 +36,8 @@ class RankModel(Model):
     Departure from EasyRec: l2_regularization reaches the kernels of every component of the backbone, MLPs included.
     """
 
+    summed_losses = frozenset({"embedding_regularization"})
+
     def __init__(
         self,
         *,

@@ -72,8 +72,8 @@ def not_a_number(
     parts = ", ".join(f"{name} = {value:g}" for name, value in losses.items()) or "none since the last log line"
     return TrainingError(
         f"{'At' if eager else 'At or before'} step {step}: {what} must be a finite number. Received losses: {parts}. "
-        f"{last_good_in_words(last_good)} Lower the learning rate, set `train_config.gradient_clipping_by_norm`, or look for extreme values in "
-        "the features and labels."
+        f"{last_good_in_words(last_good)} Lower the learning rate, set `train_config.gradient_clipping_by_norm`, or "
+        "look for extreme values in the features and labels."
     )
 
 

@@ -58,21 +58,18 @@ class LossSums:
         self.batches = 0
         self.rows = 0
 
-    def add(self, losses: Mapping[str, Tensor], rows: int, share: float) -> bool:
+    def add(self, losses: Mapping[str, Tensor], rows: int) -> bool:
         """Takes in a batch; False if a loss is seen to be infinite or not a number.
 
         Args:
-            losses: Scalars by name.
+            losses: Scalars by name: this process's parts of those of the global batch.
             rows: Rows of the batch in this process.
-            share: This process's part of the global batch.
         """
         self.batches += 1
         self.rows += rows
         total = 0.0
         for name, loss in losses.items():
             value: float | Tensor = loss.item() if self.eager else loss.detach().float()
-            if share != 1.0:
-                value = value * share
             known = self.sums.get(name)
             self.sums[name] = value if known is None else known + value
             if isinstance(value, float):

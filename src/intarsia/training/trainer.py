@@ -119,6 +119,7 @@ class Trainer:
         model.to(self.device)
         self.precision = Precision(config.mixed_precision, self.device)
         self.optimizers: Optimizers = build_optimizers(model, config, self.world)
+        self._summed: frozenset[str] = getattr(model, "summed_losses", frozenset())
         self._statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         self.store = CheckpointStore(self.run_dir, config.keep_checkpoint_max)
         self._reset()
@@ -283,10 +284,12 @@ class Trainer:
         batch = batch.to(self.device, non_blocking=True)
         with self.precision.forward():
             losses = self.model.losses(self.model(batch), batch)  # type: ignore[operator]
-        if not self.sums.add(losses, rows, share):
+        if share != 1.0:
+            # Means over this process's rows become its parts of the mean over all; sums are such parts already.
+            losses = {name: loss if name in self._summed else loss * share for name, loss in losses.items()}
+        if not self.sums.add(losses, rows):
             raise self._not_a_number({name: loss.item() for name, loss in losses.items()})
-        total = _sum(losses)
-        self.precision.backward(total if share == 1.0 else total * share)
+        self.precision.backward(_sum(losses))
 
     def _update(self, batches: int) -> StopReason | None:
         state, optimizers = self.state, self.optimizers
