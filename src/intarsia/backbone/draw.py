@@ -45,12 +45,14 @@ class Box:
         lines: What stands beneath it.
         kind: Key of `COLOURS`.
         inside: The package's graph.
+        entries: Of a package: by the box that an edge comes from, the port of `inside` that it goes to.
     """
 
     title: str
     lines: list[str]
     kind: str = "block"
     inside: Picture | None = None
+    entries: dict[str, str] = field(default_factory=dict)
     width: float = 0.0
     height: float = 0.0
 
@@ -109,10 +111,10 @@ def draw(
     except ImportError as error:
         raise MissingExtraError("matplotlib", "plot", "Drawing a model") from error
     picture = picture_of(backbone, {info.name: info for info in infos}, prediction)
-    with rc_context({"svg.hashsalt": "intarsia", "svg.fonttype": "none", "font.family": "DejaVu Sans"}):
+    with rc_context({"svg.hashsalt": "intarsia", "font.family": "DejaVu Sans"}):
         _arrange(picture)
         head = 26.0 if title else 0.0
-        width = max(picture.layout.width, _text_width(title, TITLE + 1)) + 2 * INNER
+        width = max(picture.layout.width, _text_width(title, TITLE + 1, bold=True)) + 2 * INNER
         height = picture.layout.height + 2 * INNER + head
         figure = Figure(figsize=(width / 72, height / 72))
         axes = figure.add_axes((0, 0, 1, 1))
@@ -143,6 +145,9 @@ def picture_of(backbone: Backbone, infos: Mapping[str, BlockInfo], prediction: s
             for end in ends:
                 picture.connect(end, name)
             ends = [name]
+    for copies in maker.copies.values():
+        for box in copies if len(copies) > 1 else ():
+            box.lines = ["shared weights"]
     if prediction:
         picture.boxes["@prediction"] = Box(prediction, [], "output")
         for end in ends:
@@ -159,7 +164,7 @@ class _Maker:
             self.plans[plan.name] = plan
         self.groups = backbone.groups
         self.infos = infos
-        self.drawn: set[str] = set()
+        self.copies: dict[str, list[Box]] = {}
 
     def graph(self, plan: GraphPlan) -> Picture:
         """The blocks of a graph, and a box for each different call that they make."""
@@ -199,17 +204,18 @@ class _Maker:
         key = f"call {key}"
         if key in picture.boxes:
             return key
-        plan = self.plans[source.name]
-        inside = self.graph(plan)
-        again = source.name in self.drawn
-        self.drawn.add(source.name)
-        picture.boxes[key] = Box(f"package {source.name}", ["the same weights"] if again else [], "package", inside)
+        inside = self.graph(self.plans[source.name])
+        box = picture.boxes[key] = Box(f"package {source.name}", [], "package", inside)
+        self.copies.setdefault(source.name, []).append(box)
         for need in inside.needs:
-            if need == ARGUMENT:
-                if source.argument is not None:
-                    picture.connect(self.origin(picture, source.argument), key)
+            if need != ARGUMENT:
+                origin = need.removeprefix(FROM_MAIN) if picture.is_main else need
+            elif source.argument is not None:
+                origin = self.origin(picture, source.argument)
             else:
-                picture.connect(need.removeprefix(FROM_MAIN) if picture.is_main else need, key)
+                continue
+            box.entries[origin] = need
+            picture.connect(origin, key)
         return key
 
 
@@ -226,10 +232,10 @@ def _facts(info: BlockInfo) -> list[str]:
 def _arrange(picture: Picture) -> None:
     """Sizes of the boxes, from the inside out, and their places."""
     for box in picture.boxes.values():
-        texts = [_text_width(box.title, TITLE, bold=True), *(_text_width(line, TEXT) for line in box.lines)]
         if box.inside is not None:
             _arrange(box.inside)
-            box.width = max(box.inside.layout.width, *texts) + 2 * INNER
+            header = _text_width(box.title, TEXT, bold=True) + sum(_text_width(x, TEXT) + INNER for x in box.lines)
+            box.width = max(box.inside.layout.width, header) + 2 * INNER
             box.height = box.inside.layout.height + INNER + LINE + PAD
         else:
             box.title = _shortened(box.title)
@@ -240,7 +246,7 @@ def _arrange(picture: Picture) -> None:
     sizes |= {name: (box.width, box.height) for name, box in picture.boxes.items()}
     sinks = [OUT] if any(target == OUT for _, target in picture.edges) else []
     sizes |= dict.fromkeys(sinks, (1.0, 0.0))
-    picture.layout = lay_out(sizes, list(picture.edges), sinks)
+    picture.layout = lay_out(sizes, list(picture.edges), picture.needs, sinks)
 
 
 def _shortened(text: str, limit: int = 46) -> str:
@@ -278,6 +284,8 @@ def _paint_box(axes: Axes, box: Box, x: float, y: float, depth: int) -> None:
     )
     text: dict[str, Any] = {"va": "center", "zorder": 2 * depth + 1.5}
     if box.inside is not None:
+        text["bbox"] = {"fc": fill, "ec": "none", "pad": 1.0}
+        text["zorder"] = 2 * depth + 2.8
         axes.text(x + PAD, y + LINE * 0.75, box.title, size=TEXT, weight="bold", color="#666a73", **text)
         if box.lines:
             axes.text(
@@ -311,6 +319,10 @@ def _paint_edge(
     points = [_port(picture, number, source, below=True), *picture.layout.lanes[number]]
     points.append(_port(picture, number, target, below=False))
     points = [(x + corner[0], y + corner[1]) for x, y in points]
+    if source.startswith("@"):  # from the border, behind the header
+        points[0] = (points[0][0], points[0][1] - LINE - PAD)
+    if target == OUT:
+        points[-1] = (points[-1][0], points[-1][1] + INNER)
     vertices, codes = [points[0]], [Curve.MOVETO]
     for k, ((x0, y0), (x1, y1)) in enumerate(zip(points, points[1:], strict=False)):
         if k % 2:  # through a layer, straight
@@ -335,8 +347,9 @@ def _paint_edge(
     )
     shown = _label(labels)
     if shown:
-        x, y = points[-1]
-        axes.text(x + 3, y - 9, shown, size=TEXT - 1, color="#6b7079", va="center", zorder=2 * depth + 1.6)
+        (x, y), side = points[-1], -1 if points[-2][0] > points[-1][0] else 1
+        where: dict[str, Any] = {"ha": "left" if side > 0 else "right", "va": "center", "zorder": 2 * depth + 1.6}
+        axes.text(x + 5 * side, y - 8, shown, size=TEXT - 1, color="#6b7079", **where)
 
 
 def _label(labels: Sequence[str]) -> str:
@@ -353,22 +366,20 @@ def _port(picture: Picture, number: int, name: str, *, below: bool) -> Point:
     if box is None:
         return (x + 0.5, y)
     edges = list(picture.edges)
-    own = [k for k, (source, target) in enumerate(edges) if (source if below else target) == name]
+    port = _inner_port(box, edges[number], below)
+    own = [k for k, edge in enumerate(edges) if edge[0 if below else 1] == name and _inner_port(box, edge, below) == port]
     own.sort(key=lambda k: _heading(picture, k, edges[k], below))
     place = own.index(number)
     step = min(16.0, box.width * 0.6 / max(len(own) - 1, 1))
-    middle = _middle(box, edges[number], below)
+    middle = box.width / 2
+    if box.inside is not None and port in box.inside.layout.boxes:
+        middle = box.inside.layout.boxes[port][0] + 0.5 + (box.width - box.inside.layout.width) / 2
     return (x + middle + (place - (len(own) - 1) / 2) * step, y + (box.height if below else 0))
 
 
-def _middle(box: Box, edge: tuple[str, str], below: bool) -> float:
-    """Where the edges of one side gather: a package's own entries and exit decide, else the middle of the box."""
-    if box.inside is None:
-        return box.width / 2
-    ports = [OUT] if below else box.inside.needs
-    found = [box.inside.layout.boxes[p][0] for p in ports if p in box.inside.layout.boxes]
-    inner = (box.width - box.inside.layout.width) / 2
-    return inner + sum(found) / len(found) if found else box.width / 2
+def _inner_port(box: Box, edge: tuple[str, str], below: bool) -> str:
+    """The port of a package that an edge leads to; empty for a block."""
+    return "" if box.inside is None else OUT if below else box.entries.get(edge[0], "")
 
 
 def _heading(picture: Picture, number: int, edge: tuple[str, str], below: bool) -> float:

@@ -54,24 +54,29 @@ class _Cell:
     is_lane: bool = False
 
 
-def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge], sinks: Sequence[str] = ()) -> Layout:
+def lay_out(
+    sizes: Mapping[str, Point], edges: Sequence[Edge], first: Sequence[str] = (), last: Sequence[str] = ()
+) -> Layout:
     """Places boxes.
 
     Args:
         sizes: Width and height of each box, in an order in which boxes may stand side by side.
         edges: Pairs (from, to) of a graph without cycles.
-        sinks: Boxes that belong into the last layer.
+        first: Boxes without incoming edges that stay in the first layer.
+        last: Boxes without outgoing edges that belong into the last layer.
     """
     if not sizes:
         return Layout()
-    layers = _layers(list(sizes), edges, sinks)
+    layers = _layers(list(sizes), edges, first, last)
     cells, rows, place, chains = _cells(sizes, edges, layers)
     rows = _order(cells, rows)
     _positions(cells, rows)
     return _finished(sizes, cells, rows, place, chains, layers)
 
 
-def _layers(names: Sequence[str], edges: Sequence[Edge], sinks: Sequence[str]) -> dict[str, int]:
+def _layers(
+    names: Sequence[str], edges: Sequence[Edge], first: Sequence[str], last: Sequence[str]
+) -> dict[str, int]:
     before: dict[str, list[str]] = {name: [] for name in names}
     after: dict[str, list[str]] = {name: [] for name in names}
     for source, target in edges:
@@ -87,14 +92,14 @@ def _layers(names: Sequence[str], edges: Sequence[Edge], sinks: Sequence[str]) -
             waiting[target] -= 1
             if not waiting[target]:
                 ready.append(target)
-    last = max(layer.values())
-    for name in sinks:
-        layer[name] = last
+    deepest = max(layer.values())
+    for name in last:
+        layer[name] = deepest
     for name in sorted(layer, key=lambda n: -layer[n]):
-        if not before[name] and after[name]:
+        if not before[name] and after[name] and name not in first:
             layer[name] = min(layer[a] for a in after[name]) - 1
-    first = min(layer.values())
-    return {name: layer[name] - first for name in names}
+    top = min(layer.values())
+    return {name: layer[name] - top for name in names}
 
 
 def _cells(
@@ -160,21 +165,33 @@ def _positions(cells: Sequence[_Cell], rows: Sequence[Sequence[int]]) -> None:
             cells[cell].x = float(x)
     for sweep in range(SWEEPS):
         down = sweep % 2 == 0
-        for k in range(len(rows)) if down else range(len(rows) - 1, -1, -1):
-            row = rows[k]
-            wish, weight = np.empty(len(row)), np.empty(len(row))
-            for n, cell in enumerate(row):
-                # The last sweeps look both ways, which centres boxes between what they read and what reads them.
-                both = sweep >= SWEEPS - 6
-                near = [*cells[cell].before, *cells[cell].after] if both else _near(cells[cell], down)
-                wish[n] = np.mean([cells[i].x for i in near]) if near else cells[cell].x
-                weight[n] = 6.0 if cells[cell].is_lane else 1.0 if near else 0.1
-            for cell, x in zip(row, _apart(wish, weight, gaps[k]), strict=True):
-                cells[cell].x = float(x)
+        _move(cells, rows, gaps, down=down, both=sweep >= SWEEPS // 2)
+    # Chains become straight, and sources stand above what reads them.
+    _move(cells, rows, gaps, down=True)
+    _move(cells, rows, gaps, down=False, only_sources=True)
 
 
-def _near(cell: _Cell, down: bool) -> list[int]:
-    return cell.before if down else cell.after
+def _move(
+    cells: Sequence[_Cell],
+    rows: Sequence[Sequence[int]],
+    gaps: Sequence[F64],
+    *,
+    down: bool,
+    both: bool = False,
+    only_sources: bool = False,
+) -> None:
+    """Moves the cells of each layer towards the mean of what they read (`down`), of what reads them, or of both."""
+    for k in range(len(rows)) if down else range(len(rows) - 1, -1, -1):
+        row = rows[k]
+        wish, weight = np.empty(len(row)), np.empty(len(row))
+        for n, number in enumerate(row):
+            cell = cells[number]
+            near = [*cell.before, *cell.after] if both else cell.before if down else cell.after
+            stays = not near or (only_sources and bool(cell.before))
+            wish[n] = cell.x if stays else np.mean([cells[i].x for i in near])
+            weight[n] = 100.0 if stays and only_sources else 6.0 if cell.is_lane else 0.1 if stays else 1.0
+        for number, x in zip(row, _apart(wish, weight, gaps[k]), strict=True):
+            cells[number].x = float(x)
 
 
 def _distances(cells: Sequence[_Cell], row: Sequence[int]) -> F64:
@@ -211,14 +228,16 @@ def _finished(
     layers: Mapping[str, int],
 ) -> Layout:
     heights = [max((sizes[n][1] for n in sizes if layers[n] == k), default=0.0) for k in range(len(rows))]
-    tops = np.concatenate([[0.0], np.cumsum(np.array(heights) + GAP_Y)])
+    # Ports of a border have no height and stand closer.
+    gaps = [GAP_Y if above and below else GAP_Y / 2 for above, below in zip(heights, heights[1:], strict=False)]
+    tops = np.concatenate([[0.0], np.cumsum(np.array(heights[:-1]) + np.array(gaps))])
     left = min(cell.x - cell.width / 2 for cell in cells)
     out = Layout()
     for name, (width, height) in sizes.items():
         cell = cells[place[name]]
-        # Low boxes stand in the middle of their layer, those of the first and last layer at its inner edge.
+        # Low boxes stand in the middle of their layer, those without edges on one side near what they belong to.
         free = heights[cell.layer] - height
-        share = 1.0 if cell.layer == 0 else 0.0 if cell.layer == len(rows) - 1 else 0.5
+        share = 1.0 if not cell.before else 0.0 if not cell.after else 0.5
         out.boxes[name] = (cell.x - width / 2 - left, float(tops[cell.layer]) + free * share)
     for number, chain in enumerate(chains):
         points: list[Point] = []
@@ -228,5 +247,5 @@ def _finished(
             points += [(cell.x - left, top), (cell.x - left, top + heights[cell.layer])]
         out.lanes[number] = points
     out.width = max(cell.x + cell.width / 2 for cell in cells) - left
-    out.height = float(tops[-1]) - GAP_Y
+    out.height = float(tops[-1]) + heights[-1]
     return out

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+from intarsia.cli.output import Json
 
 
 def register(app: typer.Typer) -> None:
@@ -17,30 +17,34 @@ def register(app: typer.Typer) -> None:
 
 def recommend(
     run: Annotated[Path, typer.Argument(help="Run folder or bundle.")],
-    user: Annotated[list[str] | None, typer.Option("--user", "-u", help="Raw id of a known user; may be repeated.")] = None,
+    user: Annotated[
+        list[str] | None, typer.Option("--user", "-u", help="Raw id of a known user; may be repeated.")
+    ] = None,
     history: Annotated[
-        list[str] | None, typer.Option("--history", help="Comma-separated raw item ids, oldest first, of somebody new; may be repeated.")
+        list[str] | None,
+        typer.Option("--history", help="Comma-separated raw item ids, oldest first, of somebody new; may be repeated."),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Items for each.")] = 10,
     candidates: Annotated[str, typer.Option(help="Comma-separated raw ids of the only items to choose from.")] = "",
     keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Recommend items of the history too.")] = False,
-    on_unknown: Annotated[Literal["error", "warn", "ignore"], typer.Option(help="What to do about unknown ids.")] = "error",
+    on_unknown: Annotated[
+        Literal["error", "warn", "ignore"], typer.Option(help="What to do about unknown ids.")
+    ] = "error",
     json: Json = False,
 ) -> None:
     """Recommend items for known users, or for the history of somebody new."""
+    if bool(user) == bool(history):
+        received = "both" if user else "none of them"
+        raise typer.BadParameter(f"give either --user or --history, as often as you like. Received: {received}.")
     from intarsia.cli.output import print_json, table
-    from intarsia.core.errors import DataError
     from intarsia.recommender.recommender import Recommender
 
-    if bool(user) == bool(history):
-        raise DataError("give either --user or --history, as often as you like")
-    recommender = Recommender.load(run)
-    found = recommender.recommend(
+    found = Recommender.load(run).recommend(
         users=user or None,
-        history=[[i for i in one.split(",") if i] for one in history] if history else None,
+        history=[_ids(one) for one in history] if history else None,
         k=k,
         filter_seen=not keep_seen,
-        candidates=[c for c in candidates.split(",") if c] or None,
+        candidates=_ids(candidates) or None,
         on_unknown=on_unknown,
     )
     if json:
@@ -48,3 +52,7 @@ def recommend(
         return
     rows = [[f"{v:.4f}" if isinstance(v, float) else "" if v is None else str(v) for v in row] for row in found.rows()]
     table("", found.columns, rows, right=["rank", "score"])
+
+
+def _ids(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from intarsia.config.load import LoadedConfig
+from intarsia.cli.output import Json
+from intarsia.cli.pipeline import Overrides, Sets, load_any, tell_notices
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", metavar="PATH=VALUE", help="Set a value of the pipeline, such as train_config.num_steps=100."),
-]
+if TYPE_CHECKING:
+    from intarsia.recommender.fit import Fitted
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     pipeline: Annotated[str, typer.Argument(help="Pipeline file, or the name of a model (with --data).")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[PATH=VALUE]...", help="Values to set.")] = None,
+    overrides: Overrides = None,
     data: Annotated[str | None, typer.Option(help="Catalogued data set for the short form, such as ml-100k.")] = None,
     sets: Sets = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", "-o", help="Folder of the run.")] = None,
@@ -38,54 +35,73 @@ def train(
 ) -> None:
     """Train a model: a run folder with its bundle, checkpoints, metrics and log comes out.
 
-    Where several processes are started with `torchrun -m intarsia train ...`, they train together.
+    Where several processes are started with `torchrun -m intarsia train ...`, they train together. Ctrl-C finishes the
+    step and saves a checkpoint; `--resume` goes on from there.
     """
-    loaded = load_any(pipeline, data, [*(overrides or []), *(sets or [])])
-    from intarsia.cli.output import metrics_table, out, print_json
+    if resume and overwrite:
+        raise typer.BadParameter("--resume goes on with a run and --overwrite throws it away. Give one of them.")
+    loaded = load_any(pipeline, [*(overrides or []), *(sets or [])], data)
+    from intarsia.cli.output import print_json, speaks
     from intarsia.recommender.fit import run
     from intarsia.training.progress import make_reporter
 
-    tell_notices(loaded)
+    if speaks():
+        tell_notices(loaded)
     fitted = run(
         loaded,
         run_dir=run_dir,
         resume=resume,
         overwrite=overwrite,
-        reporter=None if quiet or json else make_reporter(),
+        reporter=make_reporter() if speaks() and not (quiet or json) else None,
         tensorboard=tensorboard,
     )
-    values = {part: {n: v.value for n, v in e.values.items()} for part, e in fitted.evaluations.items()}
-    if json:
-        print_json(
-            {
-                "run_dir": str(fitted.recommender.folder),
-                "metrics": values,
-                "rows": fitted.rows,
-                "steps": fitted.result.steps,
-                "best_step": fitted.result.best_step,
-                "stopped_because": fitted.result.stopped_because,
-                "seconds": fitted.seconds,
-            }
-        )
-        return
+    if speaks():
+        if json:
+            print_json(_as_json(fitted))
+        else:
+            _tell(fitted)
+    signals = {"SIGINT": 130, "SIGTERM": 143}
+    if fitted.result.stopped_because in signals:
+        raise typer.Exit(signals[fitted.result.stopped_because])
+
+
+def _as_json(fitted: Fitted) -> dict[str, Any]:
+    return {
+        "run_dir": str(fitted.recommender.folder),
+        "metrics": {part: {n: v.value for n, v in e.values.items()} for part, e in fitted.evaluations.items()},
+        "rows": fitted.rows,
+        "steps": fitted.result.steps,
+        "best_step": fitted.result.best_step,
+        "stopped_because": fitted.result.stopped_because,
+        "seconds": fitted.seconds,
+    }
+
+
+def _tell(fitted: Fitted) -> None:
+    from intarsia.cli.output import metrics_table, note, say
+
     rows = ", ".join(f"{part} {count:,}" for part, count in fitted.rows.items())
     seconds = fitted.seconds
-    out.print(
-        f"{fitted.result.steps:,} steps ({fitted.result.stopped_because}); rows: {rows}; data {seconds['data']:.1f} s, training "
-        f"{seconds['train']:.1f} s"
+    say(
+        f"{fitted.result.steps:,} steps ({fitted.result.stopped_because}); rows: {rows or 'streamed'}; "
+        f"data {seconds['data']:.1f} s, training {seconds['train']:.1f} s"
     )
     if fitted.evaluations:
         metrics_table({part: e.values for part, e in fitted.evaluations.items()})
-    out.print(f"run folder: {fitted.recommender.folder}")
+    say(f"run folder: {fitted.recommender.folder}")
+    if fitted.result.stopped_because in ("SIGINT", "SIGTERM"):
+        note("the run was stopped before its end; the same command with --resume goes on")
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder or bundle.")],
-    data: Annotated[str | None, typer.Argument(help="Files to evaluate on. Default: the pipeline's test or validation part.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="Files to evaluate on. Default: the pipeline's test or validation part.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure a trained model on labelled rows."""
-    from intarsia.cli.output import metrics_table, out, print_json
+    from intarsia.cli.output import metrics_table, print_json, say
     from intarsia.recommender.recommender import Recommender
 
     found = Recommender.load(run).evaluate(data)
@@ -99,7 +115,7 @@ def evaluate(
             }
         )
         return
-    out.print(f"{found.num_rows:,} rows in {found.seconds:.1f} s")
+    say(f"{found.num_rows:,} rows in {found.seconds:.1f} s")
     metrics_table({"value": found.values})
 
 
@@ -108,42 +124,18 @@ def predict(
     data: Annotated[str, typer.Argument(help="Files with the rows to score, in the format of the training files.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .csv, .tsv or .parquet.")],
     keep: Annotated[str, typer.Option(help="Comma-separated input columns to copy into the output.")] = "",
-    batch_size: Annotated[int | None, typer.Option(help="Rows scored at a time.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows scored at a time.")] = None,
     json: Json = False,
 ) -> None:
     """Score rows with a trained model."""
-    from intarsia.cli.output import out, print_json
+    from intarsia.cli.output import print_json, say
     from intarsia.recommender.predict import predict_files
 
-    report = predict_files(run, data, output, keep=[k for k in keep.split(",") if k], batch_size=batch_size)
+    columns = [name.strip() for name in keep.split(",") if name.strip()]
+    report = predict_files(run, data, output, keep=columns, batch_size=batch_size)
     if json:
         print_json(report)
-    else:
-        out.print(f"{report['rows']:,} rows in {report['seconds']:.1f} s: {report['output']} ({', '.join(report['columns'])})")
-
-
-def load_any(pipeline: str, data: str | None, overrides: list[str]) -> LoadedConfig:
-    """A pipeline file, or the short form of a model's name and a data set."""
-    from intarsia.core.errors import ConfigError
-    from intarsia.recommender.pipeline import load_pipeline, short_form
-
-    wrong = [text for text in overrides if "=" not in text]
-    if wrong:
-        raise ConfigError(f"values are set as PATH=VALUE. Received: {', '.join(wrong)}")
-    if data is not None:
-        return short_form(pipeline, data, overrides)
-    if not Path(pipeline).suffix and not Path(pipeline).exists():
-        raise ConfigError(
-            f"`{pipeline}` is no pipeline file. For the short form name a data set too: intarsia train {pipeline} --data ml-100k"
-        )
-    return load_pipeline(pipeline, overrides)
-
-
-def tell_notices(loaded: Any) -> None:
-    """Remarks on the pipeline file, on standard error."""
-    from rich.markup import escape
-
-    from intarsia.cli.output import err
-
-    for notice in loaded.notices:
-        err.print(f"[dim]note: {escape(notice)}[/dim]")
+        return
+    say(f"{report['rows']:,} rows in {report['seconds']:.1f} s: {report['output']} ({', '.join(report['columns'])})")
+    if report["skipped"]:
+        say(f"{report['skipped']:,} rows could not be read and were left out")

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from intarsia.data.hashing import hash_text
+
 I64 = npt.NDArray[np.int64]
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -136,6 +138,21 @@ def expected_collisions(distinct: int, size: int) -> float:
     if size == 1:
         return 1.0
     return float(-np.expm1((distinct - 1) * np.log1p(-1 / size)))
+
+
+def collisions(values: pl.Series, size: int) -> float:
+    """Share of the different ids that share their row of a hashed table of `size` rows with another one.
+
+    Args:
+        values: Text, whole numbers, or true and false.
+        size: Rows of the table.
+    """
+    distinct = _present(values).cast(pl.String).unique()
+    if not len(distinct):
+        return 0.0
+    rows = hash_text(distinct) % np.uint64(size)
+    _, counts = np.unique(rows, return_counts=True)
+    return float(counts[counts > 1].sum() / len(distinct))
 
 
 def size_for(distinct: int, collisions: float) -> int:
