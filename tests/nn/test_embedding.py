@@ -301,14 +301,14 @@ class TestErrors:
         with pytest.raises(BuildError) as caught:
             EmbeddingCollection(
                 tables=[TableSpec("user", 3, 4), TableSpec("user", 3, 4), TableSpec("item", 0, 4)],
-                lookups=[Lookup("k", "f", "itme"), Lookup("k", "f", "user", "median")],
+                lookups=[Lookup("k", "f", "iten"), Lookup("k", "f", "user", "median")],
             )
         text = str(caught.value)
         assert len(caught.value.problems) == 5
         assert "table names are unique. Received `user` 2 times" in text
         assert "lookup keys are unique. Received `k` 2 times" in text
         assert "table `item`: `num_rows` and `dim` are at least 1. Received num_rows=0, dim=4" in text
-        assert "lookup `k`: no table is called `itme`. Did you mean `item`?" in text
+        assert "lookup `k`: no table is called `iten`. Did you mean `item`?" in text
         assert "`pooling` is one of none, sum, mean, sqrtn, min, max. Received 'median'" in text
 
     def test_backend(self):
@@ -399,6 +399,41 @@ class TestCheckpoints:
         other = copy.deepcopy(one)
         other.weight("a").zero_()
         assert one.weight("a").any()
+
+
+class TestExport:
+    def test_any_batch_size_gives_the_same_vectors(self):
+        class Model(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.collection = EmbeddingCollection(
+                    tables=[TableSpec("a", 5, 4), TableSpec("b", 7, 4)],
+                    lookups=[
+                        Lookup("a", "a", "a"),
+                        Lookup("b", "b", "b"),
+                        *(Lookup(pooling, "tags", "b", pooling) for pooling in POOLINGS),
+                        Lookup("steps", "tags", "b", "none"),
+                    ],
+                )
+
+            def forward(self, a, b, values, offsets):
+                out = self.collection({"a": Dense(a), "b": Dense(b), "tags": Jagged(values, offsets)})
+                return concat_vectors([out[key] for key in ("a", "b", *POOLINGS)]), out["steps"].values
+
+        def inputs(a, b, rows):
+            tags = jagged(rows)
+            return torch.tensor(a), torch.tensor(b), tags.values, tags.offsets
+
+        model, size, steps = Model(), torch.export.Dim("size", min=2), torch.export.Dim("steps", min=2)
+        with torch.no_grad():
+            exported = torch.export.export(
+                model,
+                inputs([0, -1, 4], [1, 1, -1], [[1, 2, 2], [], [6]]),
+                dynamic_shapes=({0: size}, {0: size}, {0: steps}, {0: size + 1}),
+            )
+            other = inputs([4, 3, -1, 0, 0], [6, 5, 4, -1, 0], [[], [1], [5, 5, 0], [], [3]])
+            for got, expected in zip(exported.module()(*other), model(*other), strict=True):
+                torch.testing.assert_close(got, expected)
 
 
 class TestInitialValues:

@@ -137,19 +137,19 @@ class FusedLookups:
                 out.update(dict.fromkeys(keys, vector))
         if gathered:
             for item, vectors in zip(
-                gathered, rows[-1].split_with_sizes([len(i.feature.values) for i in gathered]), strict=True
+                gathered, rows[-1].split_with_sizes([i.feature.values.shape[0] for i in gathered]), strict=True
             ):
                 out.update(dict.fromkeys(item.keys, _finish(item, vectors)))
         if pooled is not None:
             for item, vectors in zip(
-                bagged, pooled.split_with_sizes([len(i.offsets) - 1 for i in bagged]), strict=True
+                bagged, pooled.split_with_sizes([i.offsets.shape[0] - 1 for i in bagged]), strict=True
             ):
                 out.update(dict.fromkeys(item.keys, _finish(item, vectors)))
         return out
 
     def _sort(self, features: Mapping[str, Feature]) -> tuple[list[_Columns], list[_Steps]]:
         """Single-valued features by batch size (users and sampled items may differ), and the jagged ones."""
-        columns: dict[int, _Columns] = {}
+        columns: list[_Columns] = []
         places: dict[tuple[str, str], list[str]] = {}
         steps: dict[tuple[str, str, str, str], _Steps] = {}
         for lookup in self.lookups:
@@ -169,7 +169,7 @@ class FusedLookups:
                 keys = places.get((lookup.feature, lookup.table))
                 if keys is None:
                     keys = places[lookup.feature, lookup.table] = []
-                    columns.setdefault(len(feature), _Columns()).add(lookup, feature.values, keys)
+                    _columns_of(columns, feature.values.shape[0]).add(lookup, feature.values, keys)
                 keys.append(lookup.key)
                 continue
             if feature.inner_offsets is not None and lookup.step_pooling == "none":
@@ -181,7 +181,7 @@ class FusedLookups:
             if reading not in steps:
                 steps[reading] = _Steps(lookup, feature, self._specs[lookup.table], [])
             steps[reading].keys.append(lookup.key)
-        return list(columns.values()), list(steps.values())
+        return columns, list(steps.values())
 
     def _single_ids(self, columns: _Columns) -> Tensor:
         """(B, F) rows of the fused weight."""
@@ -198,11 +198,14 @@ class FusedLookups:
         return torch.where(ids < 0, self.table.num_rows, ids + starts)
 
     def _column_bounds(self, device: torch.device, tables: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        if (device, tables) not in self._bounds:
-            starts = torch.tensor([self.table.starts[name] for name in tables], device=device)
-            sizes = torch.tensor([self._specs[name].num_rows for name in tables], device=device)
+        known = self._bounds.get((device, tables))
+        if known is not None and not torch.compiler.is_compiling():
+            return known
+        starts = torch.tensor([self.table.starts[name] for name in tables], device=device)
+        sizes = torch.tensor([self._specs[name].num_rows for name in tables], device=device)
+        if not torch.compiler.is_compiling():  # Tensors of a trace must not outlive it.
             self._bounds[device, tables] = (starts, sizes)
-        return self._bounds[device, tables]
+        return starts, sizes
 
     def _step_ids(self, item: _Steps) -> Tensor:
         """(S,) rows of the fused weight."""
@@ -227,10 +230,9 @@ class FusedLookups:
         if len(items) == 1:
             return Bags(ids[0], items[0].offsets, weights[0])
         offsets, total = [], 0
-        for item, part in zip(items, ids, strict=True):
-            offsets.append(item.offsets[:-1] + total)
-            total += len(part)
-        offsets.append(offsets[0].new_tensor([total]))
+        for place, (item, part) in enumerate(zip(items, ids, strict=True), start=1):
+            offsets.append((item.offsets if place == len(items) else item.offsets[:-1]) + total)
+            total += part.shape[0]
         if all(weight is None for weight in weights):
             return Bags(torch.cat(ids), torch.cat(offsets), None)
         filled = [torch.ones_like(part, dtype=torch.float32) if w is None else w for w, part in zip(weights, ids)]
@@ -249,6 +251,15 @@ class _Columns:
         self.lookups.append(lookup)
         self.ids.append(ids)
         self.keys.append(keys)
+
+
+def _columns_of(columns: list[_Columns], size: int) -> _Columns:
+    """Those of that batch size; compared, not hashed, because in an exported graph a size is a symbol."""
+    for found in columns:
+        if found.ids[0].shape[0] == size:
+            return found
+    columns.append(_Columns())
+    return columns[-1]
 
 
 def _finish(item: _Steps, vectors: Tensor) -> Tensor | Jagged:

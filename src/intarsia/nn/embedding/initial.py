@@ -11,7 +11,7 @@ from intarsia.core.errors import BuildError
 from intarsia.nn.component import nearest
 from intarsia.nn.embedding.spec import TableSpec
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14  # Fits the cache, and is too little to be split between threads, which the draw cannot use.
 # Standard deviation of a standard normal that is cut at two standard deviations.
 _CUT_STDDEV = 0.87962566103423978
 _KINDS = (

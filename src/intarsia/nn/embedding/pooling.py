@@ -44,7 +44,8 @@ def segment_extreme(values: Tensor, offsets: Tensor, pooling: Pooling) -> Tensor
         pooling: `min` or `max`.
     """
     num_rows = offsets.shape[0] - 1
-    owner = torch.arange(num_rows, device=values.device).repeat_interleave(offsets.diff(), output_size=values.shape[0])
+    steps = torch.arange(values.shape[0], device=values.device)
+    owner = torch.bucketize(steps, offsets[1:], right=True)
     start = values.new_zeros(num_rows, values.shape[1])
     index = owner.unsqueeze(1).expand_as(values)
     return start.scatter_reduce(0, index, values, "amin" if pooling == "min" else "amax", include_self=False)

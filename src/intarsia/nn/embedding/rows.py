@@ -29,9 +29,10 @@ def read_rows(weight: Tensor, ids: Tensor) -> Tensor:
 
 def gather_rows(weight: Tensor, ids: Tensor) -> Tensor:
     """(..., D) rows for ids of any shape; the gradient is sparse, one entry for each id, repeated ids unsummed."""
+    trained = weight.requires_grad and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
-        return F.embedding(ids, weight)
-    if weight.requires_grad and torch.is_grad_enabled():
+        return F.embedding(ids, weight, sparse=trained)
+    if trained:
         rows: Tensor = _Gather.apply(weight, ids)  # type: ignore[no-untyped-call]
         return rows
     return read_rows(weight, ids.reshape(-1)).view(*ids.shape, weight.shape[1])

@@ -17,7 +17,7 @@ from intarsia.nn.embedding.fused import FusedTable
 from intarsia.nn.embedding.memory import table_zeros
 from intarsia.nn.table_optim.gradients import Collections, gradient, listed
 
-_CACHED = 1 << 16  # Numbers of one kind (weights, or one slot of state) that fit the cache beside the others.
+_CACHED = 1 << 17  # Numbers of one kind (weights, or one slot of state) that fit the cache beside the others.
 
 
 @dataclass(frozen=True)
