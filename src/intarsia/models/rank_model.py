@@ -33,7 +33,8 @@ class RankModel(Model):
         l2_regularization: Strength on kernels.
         embedding_regularization: Strength on looked-up vectors.
 
-    Departure from EasyRec: l2_regularization reaches the kernels of every component of the backbone, MLPs included.
+    Source: EasyRec's host class of configurable backbones. Departure: l2_regularization reaches the kernels of
+    every component of the backbone, MLPs included.
     """
 
     summed_losses = frozenset({"embedding_regularization"})
