@@ -1,0 +1,118 @@
+"""The demo: MovieLens 100K from the log to ten recommendations with titles, in one go.
+
+    python examples/demo.py [--history 50,181,258] [--user 196] [--data-dir FOLDER] [--run-dir runs/demo]
+
+Trains the ranker of `movielens_ranker.yaml` (will this user rate this movie 4 or higher? The history so far is among
+the features; the last tenth of the rows, by time, is the test part), shows its metrics beside popularity and a
+logistic regression, and recommends for a known user and for the history of somebody whom the model has never seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from intarsia.core.errors import IntarsiaError
+from intarsia.data.catalogue import default_folder
+from intarsia.data.labels import group_ids
+from intarsia.data.log import LABEL, split_rows
+from intarsia.evaluation.metrics.counting import auc, grouped_auc
+from intarsia.recommender.fit import Fitted, run
+from intarsia.recommender.pipeline import load_pipeline
+from intarsia.recommender.prepare import open_log
+from intarsia.training.progress import make_reporter
+
+HERE = Path(__file__).parent
+console = Console(highlight=False)
+
+
+def popularity() -> dict[str, float | None]:
+    """Metrics on the test part of a score that only counts how often a movie was liked in the training part."""
+    config = load_pipeline(HERE / "movielens_ranker.yaml", [f"data_config.dataset={dataset()}"]).config
+    assert config.data_config.split is not None
+    log = open_log(config)
+    parts = split_rows(log, config.data_config.split, config.train_config.seed)
+    train, test = log.events[parts["train"]], log.events[parts["test"]]
+    liked = train.filter(pl.col(LABEL) > 0).group_by("item_id").len("score")
+    scores = test.join(liked, on="item_id", how="left", maintain_order="left")["score"].fill_null(0).to_numpy()
+    labels = test[LABEL].to_numpy() > 0
+    by_user = grouped_auc(scores.astype(np.float64), labels, group_ids(test, ["user_id"])["user_id"])
+    return {"auc": auc(scores.astype(np.float64), labels), "gauc": by_user.reduce("mean"), "logloss": None}
+
+
+def dataset() -> str:
+    """The data set as a pipeline names it: from the cache, or from a local folder."""
+    return f"ml-100k:{ARGUMENTS.data_dir}" if ARGUMENTS.data_dir else "ml-100k"
+
+
+def trained(name: str, quiet: bool) -> Fitted:
+    """A pipeline of this folder, trained anew."""
+    loaded = load_pipeline(HERE / f"{name}.yaml", [f"data_config.dataset={dataset()}"])
+    folder = Path(ARGUMENTS.run_dir) / name
+    return run(loaded, run_dir=folder, overwrite=True, reporter=None if quiet else make_reporter())
+
+
+def show_metrics(results: dict[str, dict[str, float | None]]) -> None:
+    """The test metrics side by side."""
+    table = Table(title="test part", title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table.add_column("model")
+    for metric in ("auc", "gauc", "logloss"):
+        table.add_column(metric, justify="right")
+    for name, values in results.items():
+        cells = [values.get(metric) for metric in ("auc", "gauc", "logloss")]
+        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in cells))
+    console.print(table)
+
+
+def show_items(title: str, found: pl.DataFrame) -> None:
+    """Recommended titles."""
+    console.print(f"[bold]{title}[/bold]", soft_wrap=True)
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column, side in (("rank", "right"), ("item_id", "right"), ("title", "left"), ("score", "right")):
+        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    for row in found.select("rank", "item_id", "title", "score").rows():
+        table.add_row(str(row[0]), row[1], row[2], f"{row[3]:.3f}")
+    console.print(table)
+
+
+def main() -> None:
+    """Runs the demo."""
+    started = time.perf_counter()
+    console.print("[bold]MovieLens 100K[/bold]: " + (ARGUMENTS.data_dir or f"{default_folder() / 'ml-100k'} (fetched if absent)"))
+    results: dict[str, dict[str, float | None]] = {"popularity": popularity()}
+    for title, name, quiet in (("logistic regression", "movielens_logistic", True), ("ranker", "movielens_ranker", False)):
+        console.print(f"training: {title}")
+        fitted = trained(name, quiet)
+        results[title] = {metric: value.value for metric, value in fitted.evaluations["test"].values.items()}
+    console.print()
+    show_metrics(results)
+    recommender = fitted.recommender
+    history = [item.strip() for item in ARGUMENTS.history.split(",") if item.strip()]
+    known = recommender.known
+    assert known is not None
+    titles = dict(known.items.select("item_id", "title").rows())
+    console.print()
+    show_items(f"ten movies for user {ARGUMENTS.user}", recommender.recommend(users=[ARGUMENTS.user], k=10))
+    console.print()
+    told = ", ".join(titles.get(item, item) for item in history)
+    show_items(f"ten movies for somebody who liked {told}", recommender.recommend(history=[history], k=10))
+    console.print(f"\nrun folder: {recommender.folder}; {time.perf_counter() - started:.0f} s in all")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--history", default="50,181,258", help="comma-separated item ids, oldest first")
+    parser.add_argument("--user", default="196", help="id of a known user")
+    parser.add_argument("--data-dir", default="", help="local copy of MovieLens 100K")
+    parser.add_argument("--run-dir", default="runs/demo", help="folder of the runs")
+    ARGUMENTS = parser.parse_args()
+    try:
+        main()
+    except IntarsiaError as error:
+        raise SystemExit(f"error: {error}") from None
