@@ -30,8 +30,9 @@ TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {
     "ftrl": SparseFtrl,
 }
 
-# Optimizers for which benchmarks/table_step.py found FBGEMM's step clearly faster on the CPU. None so far: plain torch
-# takes half to two thirds of its time for sgd and adagrad, and about the same for rowwise_adagrad.
+# Optimizers for which `auto` takes FBGEMM: where benchmarks/table_step.py finds it clearly faster on the CPU. None so
+# far: plain torch needs half to three quarters of its time for sgd and adagrad. For rowwise_adagrad FBGEMM needs up to
+# a fifth less, which is not worth its limit of one lookup and one backward pass for each step.
 _FASTER_WITH_FBGEMM: frozenset[str] = frozenset()
 
 
