@@ -16,7 +16,7 @@ from intarsia.data.dataset import SampleDataset
 from intarsia.data.features import FeatureEncoder
 from intarsia.data.labels import check_labels, drop_unlabelled, group_ids, labels_from, weights_from
 from intarsia.data.loader import check_loader_arguments, prefetched, share
-from intarsia.data.reading import Part, ReadResult, RowGroup, iter_row_groups, row_group_index
+from intarsia.data.reading import RowGroup, RowGroupReader, iter_row_groups
 from intarsia.data.reading.table import skips_bad_rows
 from intarsia.data.schema import Schema
 
@@ -213,25 +213,26 @@ def open_stream(
     Raises:
         DataError: Data are missing or break a rule.
     """
-    index = row_group_index(paths)
     skips = skips_bad_rows(data_config)
     if not encoder.is_fitted:
-        LOG.info("one pass over %d row groups to learn vocabularies", len(index))
         needed = [name for name in columns if name in encoder.input_columns]
+        LOG.info("one pass over the row groups to learn vocabularies")
         encoder.fit(frame for *_, frame in iter_row_groups(paths, data_config, columns=needed))
-    first_rows = _first_rows(index)
     made = schema()
+    reader = RowGroupReader(paths, data_config, columns=columns)
+    told: set[str] = set()
 
-    def read(position: int) -> SampleDataset:
-        entry = index[position]
-        ((*_, frame),) = iter_row_groups(paths, data_config, columns=columns, groups=[entry])
-        rows = ReadResult(frame, parts=(Part(entry.file, frame.height, first_rows[position], unit="row"),))
-        rows = drop_unlabelled(rows, data_config, [label])
+    def read(entry: RowGroup) -> SampleDataset:
+        rows = drop_unlabelled(reader.read(entry), data_config, [label])
         labels = labels_from(rows.frame, data_config, [label], origin=rows.origin)
         check_labels(labels[label], config.model.num_class, config.model.loss_type, name=label, origin=rows.origin)
+        encoded = encoder.transform(rows.frame, locate=rows.origin)
+        for rule in encoder.skipped.keys() - told:
+            told.add(rule)
+            LOG.warning("%s, row group %d and perhaps others: %s", entry.file, entry.group_index, rule)
         return SampleDataset(
             made,
-            encoder.transform(rows.frame, locate=rows.origin),
+            encoded,
             labels,
             weights_from(rows.frame, data_config, origin=rows.origin),
             group_ids(rows.frame, ids),
@@ -240,8 +241,8 @@ def open_stream(
 
     # Where bad rows are left out, a group's number of rows is known only after reading it.
     groups = [
-        Group(lambda k=k: read(k), None if skips else entry.rows, entry.nbytes)  # type: ignore[misc]
-        for k, entry in enumerate(index)
+        Group(lambda entry=entry: read(entry), None if skips else entry.rows, entry.nbytes)  # type: ignore[misc]
+        for entry in reader.index
     ]
     return StreamingSource(
         groups,
@@ -254,12 +255,3 @@ def open_stream(
         rank=rank,
         world_size=world_size,
     )
-
-
-def _first_rows(index: Sequence[RowGroup]) -> list[int]:
-    """1-based number of each group's first row in its file."""
-    first: list[int] = []
-    for position, entry in enumerate(index):
-        before = index[position - 1] if entry.group_index else None
-        first.append(1 if before is None else first[-1] + before.rows)
-    return first

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from intarsia.data.features import FeatureEncoder
 from intarsia.data.labels import check_labels, drop_unlabelled, group_ids, label_columns, labels_from, weights_from
 from intarsia.data.loader import Loader
 from intarsia.data.log import LABEL, Log, build_log, histories, split_rows
+from intarsia.data.memory import available_memory
 from intarsia.data.reading import ReadResult, from_frame, read_table, resolve_paths, row_group_index
 from intarsia.data.schema import Schema
 from intarsia.evaluation.evaluate import Evaluation, evaluate
@@ -30,11 +31,19 @@ from intarsia.evaluation.metrics import build_metrics
 from intarsia.recommender.known import Known
 
 if TYPE_CHECKING:
+    from intarsia.data.streaming import StreamingSource
     from intarsia.recommender.recommender import Recommender
     from intarsia.training.protocols import BatchSource
 
 LOG = logging.getLogger("intarsia")
 STREAM_ABOVE_SHARE_OF_MEMORY = 0.25
+
+
+class EvaluationSource(Protocol):
+    """Labelled batches in a fixed order."""
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches of a pass."""
 
 
 @dataclass
@@ -47,13 +56,13 @@ class Prepared:
         train: Training batches.
         parts: `valid` and `test`, where there are such.
         known: Users and items, where the data were a log.
-        rows: Rows of each part (training rows of a stream are not counted).
+        rows: Rows of each part, where that is known before they are read.
     """
 
     encoder: FeatureEncoder
     schema: Schema
     train: BatchSource
-    parts: dict[str, Loader] = field(default_factory=dict)
+    parts: Mapping[str, EvaluationSource] = field(default_factory=dict)
     known: Known | None = None
     rows: dict[str, int] = field(default_factory=dict)
 
@@ -321,31 +330,58 @@ class _Opener:
         parquet = self.data.input_type.value.startswith("Parquet") or all(p.suffix == ".parquet" for p in paths)
         if self.data.streaming is not None:
             if self.data.streaming and not parquet:
-                raise ConfigError("data_config.streaming reads Parquet by row groups. Received: other files. Convert them first.")
+                raise ConfigError(
+                    "data_config.streaming reads Parquet by row groups. Received: other files. Convert them first."
+                )
             return self.data.streaming
-        if not parquet:
-            return False
-        return sum(group.nbytes for group in row_group_index(paths)) > STREAM_ABOVE_SHARE_OF_MEMORY * _memory()
+        return parquet and self._is_large(paths)
+
+    def _is_large(self, paths: Sequence[Path]) -> bool:
+        size = sum(group.nbytes for group in row_group_index(paths, columns=self._columns()))
+        return size > STREAM_ABOVE_SHARE_OF_MEMORY * available_memory()
 
     def _stream(self, paths: Sequence[Path], others: Mapping[str, str | None]) -> Prepared:
+        if self.data.split is not None and not any(others.values()):
+            raise ConfigError(
+                "data_config.split needs all rows in memory. Received: training files that are streamed by row groups. "
+                "Give eval_input_path, or set data_config.streaming: false."
+            )
+        LOG.info("training data are streamed by row groups")
+        source = self._open_stream(paths, self.data, self.rank, self.world_size)
+        parts: dict[str, EvaluationSource] = {}
+        rows = {"train": source.num_rows}
+        # Each process evaluates all rows, in stored order.
+        as_stored = {"batch_size": self.data.eval_batch_size, "shuffle": False, "drop_remainder": False}
+        for name, spec in others.items():
+            if spec is None:
+                continue
+            files = resolve_paths(spec, self.base_dir)
+            if all(path.suffix == ".parquet" for path in files) and self._is_large(files):
+                stream = self._open_stream(files, self.data.model_copy(update=as_stored))
+                parts[name], rows[name] = stream, stream.num_rows
+            else:
+                part = self._dataset(self._read(files))
+                parts[name], rows[name] = Loader(part, self.data.eval_batch_size), len(part)
+        known = {name: count for name, count in rows.items() if count is not None}
+        return Prepared(self.encoder, self._schema(), source, parts, None, known)
+
+    def _open_stream(
+        self, paths: Sequence[Path], data: DataConfig, rank: int = 0, world_size: int = 1
+    ) -> StreamingSource:
         from intarsia.data.streaming import open_stream
 
-        LOG.info("training data are streamed by row groups")
-        source = open_stream(
+        return open_stream(
             paths,
-            self.data,
+            data,
             self.encoder,
             schema=self._schema,
             columns=self._columns(),
             label=self.label,
             ids=self.ids,
             config=self.config,
-            rank=self.rank,
-            world_size=self.world_size,
+            rank=rank,
+            world_size=world_size,
         )
-        parts = {n: self._dataset(self._read(resolve_paths(s, self.base_dir))) for n, s in others.items() if s is not None}
-        loaders = {name: Loader(part, self.data.eval_batch_size) for name, part in parts.items()}
-        return Prepared(self.encoder, self._schema(), source, loaders, None, {n: len(p) for n, p in parts.items()})
 
     # Cache
 
@@ -427,7 +463,7 @@ def open_log(config: PipelineConfig, base_dir: Path | None = None) -> Log:
     return build_log(raw.interactions, roles, raw.users, raw.items)
 
 
-def open_part(recommender: Recommender, data: Any | None) -> Loader:
+def open_part(recommender: Recommender, data: Any | None) -> EvaluationSource:
     """Labelled rows for the evaluation of a bundle; see `Recommender.evaluate`."""
     config = recommender.config
     opener_data = data_options(config)
@@ -453,7 +489,7 @@ def open_part(recommender: Recommender, data: Any | None) -> Loader:
     return Loader(dataset, config.data_config.eval_batch_size)
 
 
-def evaluate_on(recommender: Recommender, loader: Loader) -> Evaluation:
+def evaluate_on(recommender: Recommender, loader: EvaluationSource) -> Evaluation:
     """The pipeline's metrics of a bundle on labelled batches."""
     config = recommender.config
     metrics = build_metrics(
@@ -492,13 +528,3 @@ def _stat(path: str, base_dir: Path | None) -> list[Any]:
     file = (base_dir or Path()) / path
     stat = file.stat() if file.exists() else None
     return [str(file), stat.st_size if stat else 0, stat.st_mtime_ns if stat else 0]
-
-
-def _memory() -> int:
-    """Bytes of memory that this process may use."""
-    import os
-    import resource
-
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return total if limit == resource.RLIM_INFINITY else min(total, limit)

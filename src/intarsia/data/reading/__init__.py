@@ -2,7 +2,7 @@
 
 from intarsia.data.reading.criteo import read_criteo
 from intarsia.data.reading.frames import from_frame
-from intarsia.data.reading.parquet import RowGroup, iter_row_groups, row_group_index
+from intarsia.data.reading.parquet import RowGroup, RowGroupReader, iter_row_groups, row_group_index
 from intarsia.data.reading.paths import resolve_paths
 from intarsia.data.reading.report import BadRow, Part, ReadResult
 from intarsia.data.reading.table import read_table
@@ -12,6 +12,7 @@ __all__ = [
     "Part",
     "ReadResult",
     "RowGroup",
+    "RowGroupReader",
     "from_frame",
     "iter_row_groups",
     "read_criteo",

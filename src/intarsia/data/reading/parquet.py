@@ -16,33 +16,137 @@ from intarsia.core.errors import DataError
 from intarsia.data.reading.convert import RULES, convert
 from intarsia.data.reading.fields import check_present, declared_fields
 from intarsia.data.reading.paths import resolve_paths
-from intarsia.data.reading.report import MAX_EXAMPLES, BadRow, BadRows, Part, finish, quote
+from intarsia.data.reading.report import MAX_EXAMPLES, BadRow, BadRows, Part, ReadResult, logger, quote
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """One row group: where it is, and how large."""
+    """One row group: where it is, and how large.
+
+    Attributes:
+        file_index: Number of the file.
+        group_index: Number of the group in the file.
+        file: The file.
+        rows: Number of rows.
+        nbytes: Bytes of the columns once they are in memory, roughly: a dictionary or runs of equal values make the
+            stored size smaller than that.
+        first: 1-based number of the first row in the file.
+    """
 
     file_index: int
     group_index: int
     file: str
     rows: int
     nbytes: int
+    first: int = 1
 
 
-def row_group_index(paths: str | Path | Sequence[str | Path], *, base_dir: str | Path | None = None) -> list[RowGroup]:
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
+_WIDTH_OF_TEXT = 16
+
+
+def row_group_index(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    columns: Collection[str] | None = None,
+    base_dir: str | Path | None = None,
+) -> list[RowGroup]:
     """All row groups of the files, in reading order, without reading their data.
+
+    Args:
+        paths: As `resolve_paths` takes them.
+        columns: Columns whose bytes count. Default: all.
+        base_dir: Folder that relative paths start from.
 
     Raises:
         DataError: A file is missing, cut off or no Parquet.
     """
-    groups = []
-    for file_index, path in enumerate(_resolved(paths, base_dir)):
-        meta = _open(path).metadata
-        for group in range(meta.num_row_groups):
-            found = meta.row_group(group)
-            groups.append(RowGroup(file_index, group, str(path), found.num_rows, found.total_byte_size))
-    return groups
+    files = enumerate(_resolved(paths, base_dir))
+    return [group for number, path in files for group in _groups_of(_open(path), path, number, columns)]
+
+
+def _groups_of(
+    reader: pq.ParquetFile, path: Path, file_index: int, columns: Collection[str] | None
+) -> Iterator[RowGroup]:
+    meta = reader.metadata
+    leaves = [meta.schema.column(k).path for k in range(meta.num_columns)]
+    wanted = [k for k, leaf in enumerate(leaves) if columns is None or _is_among(leaf, columns)]
+    first = 1
+    for group in range(meta.num_row_groups):
+        found = meta.row_group(group)
+        nbytes = sum(_nbytes(found.column(k)) for k in wanted)
+        yield RowGroup(file_index, group, str(path), found.num_rows, nbytes, first)
+        first += found.num_rows
+
+
+def _is_among(leaf: str, columns: Collection[str]) -> bool:
+    """Whether a stored column, such as `tags.list.element`, belongs to one of the columns."""
+    parts = leaf.split(".")
+    return any(".".join(parts[:k]) in columns for k in range(1, len(parts) + 1))
+
+
+def _nbytes(chunk: pq.ColumnChunkMetaData) -> int:
+    least = chunk.num_values * _WIDTHS.get(chunk.physical_type, _WIDTH_OF_TEXT)
+    return int(max(chunk.total_uncompressed_size, least))
+
+
+class RowGroupReader:
+    """Reads row groups of several files one at a time, typed as `read_table` types them.
+
+    Types of undeclared columns are those of the file, so that every group has the same.
+
+    Args:
+        paths: As `resolve_paths` takes them.
+        data_config: Format and columns.
+        columns: Names that are needed. Default: the declared ones, or all.
+        base_dir: Folder that relative paths start from.
+
+    Attributes:
+        index: All row groups, in reading order.
+
+    Raises:
+        DataError: A file is missing, cut off or no Parquet, or lacks a column.
+    """
+
+    def __init__(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        data_config: DataConfig,
+        *,
+        columns: Collection[str] | None = None,
+        base_dir: str | Path | None = None,
+    ) -> None:
+        self.data_config = data_config
+        self.columns = columns
+        self._files = _resolved(paths, base_dir)
+        self.index: list[RowGroup] = []
+        for number, path in enumerate(self._files):
+            reader = _open(path)
+            _needed(reader, path, data_config, columns)
+            self.index += _groups_of(reader, path, number, columns)
+        self._opened: tuple[int, pq.ParquetFile] | None = None
+        self._told: set[tuple[int, int]] = set()
+
+    def read(self, entry: RowGroup) -> ReadResult:
+        """One row group. Bad rows that are left out are reported when it is read for the first time.
+
+        Raises:
+            DataError: The group is damaged (it is named), a column is missing, or a value does not fit its type.
+        """
+        from intarsia.data.reading.table import settle, skips_bad_rows
+
+        if self._opened is None or self._opened[0] != entry.file_index:
+            self._opened = entry.file_index, _open(self._files[entry.file_index])
+        reader, path = self._opened[1], self._files[entry.file_index]
+        needed = _needed(reader, path, self.data_config, self.columns)
+        bad = BadRows(skips_bad_rows(self.data_config))
+        frame, part = _read_group(reader, path, entry.group_index, needed, self.data_config, entry.first, bad)
+        result = ReadResult(settle(frame, self.data_config), bad.count, tuple(bad.examples), (part,))
+        place = entry.file_index, entry.group_index
+        if bad.count and place not in self._told:
+            self._told.add(place)
+            logger.warning("%s, row group %d. %s", path, entry.group_index, result.report())
+        return result
 
 
 def iter_row_groups(
@@ -53,12 +157,13 @@ def iter_row_groups(
     base_dir: str | Path | None = None,
     groups: Sequence[RowGroup] | None = None,
 ) -> Iterator[tuple[int, int, pl.DataFrame]]:
-    """Row groups one at a time, typed as `read_table` types them; what one took is released before the next.
-
-    Types of undeclared columns are those of the file, so that every group has the same.
+    """Row groups one at a time; what one took is released before the next.
 
     Args:
+        paths: As `resolve_paths` takes them.
+        data_config: Format and columns.
         columns: Names that are needed. Default: the declared ones, or all.
+        base_dir: Folder that relative paths start from.
         groups: Which groups, in which order (from `row_group_index`). Default: all, in file order.
 
     Yields:
@@ -67,23 +172,9 @@ def iter_row_groups(
     Raises:
         DataError: A group is damaged (it is named), a column is missing, or a value does not fit its type.
     """
-    from intarsia.data.reading.table import settle, skips_bad_rows
-
-    files = _resolved(paths, base_dir)
-    chosen = row_group_index(files) if groups is None else groups
-    opened: tuple[int, pq.ParquetFile] | None = None
-    for entry in chosen:
-        if opened is None or opened[0] != entry.file_index:
-            opened = entry.file_index, _open(files[entry.file_index])
-        reader = opened[1]
-        needed = _needed(reader, files[entry.file_index], data_config, columns)
-        bad = BadRows(skips_bad_rows(data_config))
-        first = sum(reader.metadata.row_group(k).num_rows for k in range(entry.group_index)) + 1
-        frame, part = _read_group(reader, files[entry.file_index], entry.group_index, needed, data_config, first, bad)
-        if bad.count and frame.height:
-            finish(frame, [part], bad)
-        yield entry.file_index, entry.group_index, settle(frame, data_config)
-        del frame
+    reader = RowGroupReader(paths, data_config, columns=columns, base_dir=base_dir)
+    for entry in reader.index if groups is None else groups:
+        yield entry.file_index, entry.group_index, reader.read(entry).frame
         pa.default_memory_pool().release_unused()
 
 
