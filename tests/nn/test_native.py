@@ -63,8 +63,10 @@ def test_batch_normalization():
     out = BatchNormalization.from_inputs((None, 1), epsilon=3.0)(x)
     torch.testing.assert_close(out, torch.tensor([[-0.5], [0.5]]))
     module = BatchNormalization.from_inputs((None, 1), momentum=0.5)
-    module(x)
-    assert module.norm.running_mean.item() == pytest.approx(1.0)
+    for shift in (0.0, 2.0, 8.0):
+        module(x + shift)
+    # Means 2, 4 and 10: the first two are averaged, then half of each is kept.
+    assert module.norm.running_mean.item() == pytest.approx(0.5 * 3.0 + 0.5 * 10.0)
 
 
 @pytest.mark.parametrize("norm", [BatchNormalization, LayerNormalization])

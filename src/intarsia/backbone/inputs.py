@@ -16,6 +16,7 @@ from intarsia.core.errors import BuildError, ConfigError, Problem
 from intarsia.data.schema import FeatureSpec
 from intarsia.nn.attention_pool import AttentionPool
 from intarsia.nn.din import DIN
+from intarsia.nn.embedding.columns import concat_vectors
 from intarsia.nn.native import BatchNormalization, LayerNormalization
 from intarsia.nn.sequence import to_padded
 from intarsia.nn.text_cnn import TextCNN
@@ -351,4 +352,4 @@ class RawInput(nn.Module):
 
 
 def _concat(tensors: list[Tensor]) -> Tensor:
-    return torch.cat(tensors, dim=-1) if len(tensors) > 1 else tensors[0]
+    return concat_vectors(tensors) if len(tensors) > 1 else tensors[0]

@@ -108,7 +108,7 @@ def config_from_signature(target: Callable[..., Any], name: str | None = None) -
         default = ... if argument.default is inspect.Parameter.empty else argument.default
         fields[argument.name] = (base, param.field(default))
     doc = inspect.getdoc(target) or ""
-    title = name or getattr(target, "__name__", "Component")
+    title = name or str(getattr(target, "__name__", "Component"))
     return create_model(title, __base__=StrictModel, __doc__=doc.split("\n\n")[0], **fields)
 
 
@@ -142,5 +142,5 @@ def default_text(info: FieldInfo) -> str:
     """A field's default as it would be written in a pipeline file; `required` where there is none."""
     if info.is_required():
         return "required"
-    value = info.get_default(call_default_factory=True)  # type: ignore[call-overload]
+    value = info.get_default(call_default_factory=True)
     return "-" if value is None else repr(value) if isinstance(value, str) else str(value)

@@ -62,7 +62,7 @@ def short_form(model_class: str, data: str, overrides: Sequence[str] = ()) -> Lo
     shipped = models.shipped_yaml(model_class)
     if shipped is None:
         raise ConfigError(f"`{model_class}` ships no configuration. Write a pipeline file and train that.")
-    pipeline: dict[str, Any] = plain(yamltext.parse(shipped.read_text(encoding="utf-8"), shipped.name))  # type: ignore[assignment]
+    pipeline: dict[str, Any] = plain(yamltext.parse(shipped.read_text(encoding="utf-8"), shipped.name))
     for key, value in entry.defaults.items():
         ours = pipeline.setdefault(key, {})
         pipeline[key] = {**value, **ours} if isinstance(value, dict) else value
