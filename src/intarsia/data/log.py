@@ -72,8 +72,8 @@ def build_log(
         items: Side table with the item column, one row an item.
 
     Raises:
-        DataError: A column is missing, an id is empty, a rating or a time is not a finite number, a side table lists an
-            id twice, or there is only one user or one item.
+        DataError: A column is missing or stands in two tables, an id is empty, a rating or a time is not a finite
+            number, a side table lists an id twice, or there is only one user or one item.
     """
     for field in ("user_field", "item_field", "rating_field", "time_field"):
         name = getattr(config, field)
@@ -82,7 +82,14 @@ def build_log(
                 f"log.{field} names the column `{name}`, which the log does not have. Columns: "
                 f"{', '.join(interactions.columns)}. Name one of these."
             )
+    if config.positive_rating is not None and config.rating_field is None:
+        raise DataError(
+            f"log.positive_rating tells positive ratings from negative ones. Received: {config.positive_rating} "
+            f"without "
+            "log.rating_field. Name the column with the rating."
+        )
     user, item = config.user_field, config.item_field
+    _check_names(interactions, users, items, config)
     events = interactions.with_columns(pl.col(user, item).cast(pl.String))
     for name in (user, item):
         empty = events[name].is_null() | (events[name] == "")
@@ -113,6 +120,24 @@ def build_log(
     )
 
 
+def _check_names(
+    interactions: pl.DataFrame, users: pl.DataFrame | None, items: pl.DataFrame | None, config: LogConfig
+) -> None:
+    """Every column has one home, so that a feature reads the same thing in training and when items are recommended."""
+    added = "the columns that are added to it"
+    homes = dict.fromkeys([config.history_field, *([] if config.rating_field == LABEL else [LABEL])], added)
+    tables = (("the log", None, interactions), ("the user table", config.user_field, users))
+    for what, key, table in (*tables, ("the item table", config.item_field, items)):
+        for name in [] if table is None else table.columns:
+            if name in homes and name != key:
+                raise DataError(
+                    f"the log, its tables and what is added must have different columns. Received: `{name}` in {what} "
+                    f"and "
+                    f"in {homes[name]}. Rename one of them."
+                )
+            homes[name] = what
+
+
 def _as_numbers(events: pl.DataFrame, name: str) -> pl.DataFrame:
     numbers = events[name].cast(pl.Float64, strict=False)
     wrong = numbers.is_null() | ~numbers.is_finite()
@@ -135,6 +160,12 @@ def _side_table(table: pl.DataFrame | None, events: pl.DataFrame, key: str, what
             f"the {what} table lacks the column `{key}`. Columns: {', '.join(table.columns)}. Rename one of these."
         )
     table = table.with_columns(pl.col(key).cast(pl.String))
+    empty = table[key].is_null() | (table[key] == "")
+    if empty.any():
+        raise DataError(
+            f"ids must not be empty. Received: no `{key}` in row {int(empty.arg_max() or 0) + 1} of the {what} table. "
+            "Remove such rows."
+        )
     double = table[key].is_duplicated()
     if double.any():
         first = table[key].filter(double)[0]
@@ -188,11 +219,16 @@ def split_rows(log: Log, config: SplitConfig, seed: int) -> dict[str, npt.NDArra
     - `user`: disjoint users at random; shares count users.
 
     Raises:
-        DataError: A part would be empty, or the split needs a time and the log has none.
+        DataError: A part would be empty, the split needs a time and the log has none, or a number of rows is none.
     """
     count = log.events.height
     rng = np.random.default_rng([seed, 0x5917])
     if config.by == "leave_one_out":
+        if config.valid % 1 or config.test % 1:
+            raise DataError(
+                "split by leave_one_out counts rows of each user, so valid and test are whole numbers. Received: valid "
+                f"{config.valid}, test {config.test}. Set both to 1, for instance."
+            )
         part = _last_of_each_user(log, int(config.valid), int(config.test))
     else:
         if config.valid + config.test >= 1:
@@ -204,14 +240,15 @@ def split_rows(log: Log, config: SplitConfig, seed: int) -> dict[str, npt.NDArra
         elif config.by == "random":
             part = _shares(rng.permutation(count), config)
         else:
-            codes = log.events[log.config.user_field].cast(pl.Categorical).to_physical().to_numpy()
+            codes = log.events[log.config.user_field].rank("dense").to_numpy().astype(np.int64) - 1
             part = _shares(rng.permutation(int(codes.max()) + 1), config)[codes]
     out = {name: np.flatnonzero(part == number) for number, name in enumerate(("train", "valid", "test"))}
     wanted = {"train": 1.0, "valid": config.valid, "test": config.test}
     empty = [name for name, rows in out.items() if wanted[name] and not len(rows)]
     if empty:
         raise DataError(
-            f"split by {config.by} leaves no rows for: {', '.join(empty)}. Received: {count} rows, valid {config.valid}, "
+            f"split by {config.by} leaves no rows for: {', '.join(empty)}. Received: {count} rows, valid "
+            f"{config.valid}, "
             f"test {config.test}. Choose other shares."
         )
     return out

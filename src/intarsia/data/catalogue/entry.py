@@ -76,7 +76,8 @@ def resolve_dataset(name: str) -> tuple[DatasetEntry, Path | None]:
         close = difflib.get_close_matches(label, _MODULES, n=3)
         hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(dataset_names())}."
         raise DataError(
-            f"dataset must name an entry of the catalogue. Received: {name!r}. {hint} A local copy is named as `ml-100k:folder`."
+            f"dataset must name an entry of the catalogue. Received: {name!r}. {hint} A local copy is named as "
+            f"`ml-100k:folder`."
         )
     entry: DatasetEntry = importlib.import_module(f"intarsia.data.catalogue.{_MODULES[label]}").ENTRY
     return entry, folder

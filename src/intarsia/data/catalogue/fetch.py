@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class ZipDownload:
     def get(self, folder: Path) -> None:
         """Downloads, checks and unpacks."""
         archive = folder / "archive.zip"
-        with urllib.request.urlopen(self.url, timeout=TIMEOUT_SECONDS) as response, archive.open("wb") as file:  # noqa: S310
+        with urllib.request.urlopen(self.url, timeout=TIMEOUT_SECONDS) as response, archive.open("wb") as file:
             shutil.copyfileobj(response, file)
         check_digest(archive, self.digest, self.url)
         _unpack(archive, self.members, folder)
@@ -118,13 +118,14 @@ def fetch(name: str, sources: Sequence[Source], root: Path | None = None) -> Pat
         try:
             LOG.info("fetching %s from %s", name, source.name)
             source.get(aside)
+            aside.chmod(0o755)  # temporary folders are their owner's alone
             try:
                 aside.rename(target)
             except OSError:  # somebody else was faster
                 if not target.is_dir():
                     raise
             return target
-        except (DataError, OSError, urllib.error.URLError, zipfile.BadZipFile, KeyError) as error:
+        except (DataError, OSError, http.client.HTTPException, zipfile.BadZipFile, KeyError) as error:
             answers.append(f"{source.name}: {error}")
             LOG.info("%s", answers[-1])
         finally:
@@ -147,7 +148,8 @@ def check_digest(path: Path, digest: str, source: str) -> None:
         found = hashlib.file_digest(file, kind).hexdigest()
     if found != wanted:
         raise DataError(
-            f"{path.name} from {source} must have the {kind} {wanted}. Received: {found} ({path.stat().st_size} bytes). "
+            f"{path.name} from {source} must have the {kind} {wanted}. Received: {found} ({path.stat().st_size} "
+            f"bytes). "
             "The download is damaged or the file was replaced; try again later."
         )
 

@@ -10,10 +10,11 @@ from intarsia.core.errors import DataError
 from intarsia.data.catalogue.entry import DatasetEntry, RawLog
 from intarsia.data.catalogue.fetch import Wheel, ZipDownload
 
-GENRES = (
+_FLAGS = (
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
     "Mystery Romance Sci-Fi Thriller War Western"
-).split()
+)
+GENRES = _FLAGS.split()
 USER_COLUMNS = ["user_id", "age", "gender", "occupation", "zip_code"]
 ITEM_COLUMNS = ["item_id", "title", "release_year", "genres"]
 
