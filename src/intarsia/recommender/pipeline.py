@@ -38,12 +38,42 @@ def load_pipeline(path: str | Path, overrides: Sequence[str] = ()) -> LoadedConf
     Raises:
         ConfigError: Everything that is wrong with it.
     """
-    return load(path, overrides=overrides, extensions=extensions())
+    return _available(load(path, overrides=overrides, extensions=extensions()))
 
 
 def pipeline_from(data: Mapping[str, Any], overrides: Sequence[str] = (), name: str = "") -> LoadedConfig:
     """The same for a mapping made in Python."""
-    return from_mapping(data, name=name, overrides=overrides, extensions=extensions())
+    return _available(from_mapping(data, name=name, overrides=overrides, extensions=extensions()))
+
+
+_UNAVAILABLE = {
+    "data_config.negative_sampler": "sampled negatives",
+    "data_config.negative_sampler_v2": "sampled negatives",
+    "data_config.hard_negative_sampler": "sampled negatives",
+    "data_config.hard_negative_sampler_v2": "sampled negatives",
+    "data_config.negative_sampler_in_memory": "sampled negatives",
+    "model_config.kd": "distillation losses",
+    "model_config.variational_dropout": "dropout probabilities that are learned",
+    "model_config.seq_att_groups": "attention groups of the older models (use sequence_features of a feature group)",
+    "model_config.model_params.task_towers": "task towers",
+}
+"""Known fields that no model of this version can honour: refused, so that no one trains something else than they wrote."""
+
+
+def _available(loaded: LoadedConfig) -> LoadedConfig:
+    config = loaded.config
+    values = {"data_config": config.data_config, "model_config": config.model}
+    problems = []
+    for path, what in _UNAVAILABLE.items():
+        piece, _, rest = path.partition(".")
+        value: Any = values[piece]
+        for name in rest.split("."):
+            value = getattr(value, name)
+        if value:
+            problems.append(loaded.source.problem(path, f"{what} are not available in this version. Remove the field"))
+    if problems:
+        raise ConfigError(problems)
+    return loaded
 
 
 def short_form(model_class: str, data: str, overrides: Sequence[str] = ()) -> LoadedConfig:
