@@ -1,4 +1,4 @@
-"""What must not change a result: the process, prefetching, batch sizes of the evaluation, kills, the number of processes."""
+"""What must not change a result: the process, prefetching, the batch size of evaluation, kills, further processes."""
 
 import json
 import os

@@ -94,10 +94,23 @@ def labels_from(
 
 
 def drop_unlabelled(result: ReadResult, data_config: DataConfig, needed: Collection[str] | None = None) -> ReadResult:
-    """Where bad rows are skipped: without the rows that lack a usable label, counted among the skipped ones.
+    """Where bad rows are skipped: without the rows that lack a usable label, which is reported.
 
     Where they are not, the result as it is, for `labels_from` to refuse.
+
+    Raises:
+        DataError: No row is left.
     """
+    kept = without_unlabelled(result, data_config, needed)
+    if kept is not result:
+        finish(kept.frame, list(kept.parts), BadRows(True, kept.skipped, list(kept.examples)))
+    return kept
+
+
+def without_unlabelled(
+    result: ReadResult, data_config: DataConfig, needed: Collection[str] | None = None
+) -> ReadResult:
+    """The same, unreported: the rows are counted among the skipped ones, and perhaps none is left."""
     from intarsia.data.reading.table import skips_bad_rows
 
     if not skips_bad_rows(data_config):
@@ -121,9 +134,9 @@ def drop_unlabelled(result: ReadResult, data_config: DataConfig, needed: Collect
         part, at = result.locate(int(row))
         reason = f"every row must have a label. Received: {quote(value)}."
         rows.add(BadRow(part.file, at, name, None if value is None else str(value), reason, unit=part.unit))
-    rows.count = result.skipped + int(bad.sum())
     kept = result.keep(~bad)
-    return finish(kept.frame, list(kept.parts), rows)
+    parts = tuple(part for part in kept.parts if part.rows)
+    return ReadResult(kept.frame, result.skipped + int(bad.sum()), tuple(rows.examples), parts)
 
 
 def check_labels(

@@ -14,9 +14,9 @@ from intarsia.config.schema import DataConfig, PipelineConfig
 from intarsia.core.batch import Batch
 from intarsia.data.dataset import SampleDataset
 from intarsia.data.features import FeatureEncoder
-from intarsia.data.labels import check_labels, drop_unlabelled, group_ids, labels_from, weights_from
+from intarsia.data.labels import check_labels, group_ids, labels_from, weights_from, without_unlabelled
 from intarsia.data.loader import check_loader_arguments, prefetched, share
-from intarsia.data.reading import RowGroup, RowGroupReader, iter_row_groups
+from intarsia.data.reading import ReadResult, RowGroup, RowGroupReader, iter_row_groups
 from intarsia.data.reading.table import skips_bad_rows
 from intarsia.data.schema import Schema
 
@@ -214,16 +214,27 @@ def open_stream(
         DataError: Data are missing or break a rule.
     """
     skips = skips_bad_rows(data_config)
-    if not encoder.is_fitted:
-        needed = [name for name in columns if name in encoder.input_columns]
-        LOG.info("one pass over the row groups to learn vocabularies")
-        encoder.fit(frame for *_, frame in iter_row_groups(paths, data_config, columns=needed))
-    made = schema()
     reader = RowGroupReader(paths, data_config, columns=columns)
-    told: set[str] = set()
+    told: set[str | RowGroup] = set()
+
+    def usable(entry: RowGroup) -> ReadResult:
+        rows = without_unlabelled(reader.read(entry), data_config, [label])
+        if rows.skipped and entry not in told:
+            told.add(entry)
+            LOG.warning("%s, row group %d. %s", entry.file, entry.group_index, rows.report())
+        return rows
+
+    if not encoder.is_fitted:
+        LOG.info("one pass over the row groups to learn vocabularies")
+        if skips:  # rows that are left out teach nothing
+            encoder.fit(usable(entry).frame for entry in reader.index)
+        else:
+            needed = [name for name in columns if name in encoder.input_columns]
+            encoder.fit(frame for *_, frame in iter_row_groups(paths, data_config, columns=needed))
+    made = schema()
 
     def read(entry: RowGroup) -> SampleDataset:
-        rows = drop_unlabelled(reader.read(entry), data_config, [label])
+        rows = usable(entry)
         labels = labels_from(rows.frame, data_config, [label], origin=rows.origin)
         check_labels(labels[label], config.model.num_class, config.model.loss_type, name=label, origin=rows.origin)
         encoded = encoder.transform(rows.frame, locate=rows.origin)

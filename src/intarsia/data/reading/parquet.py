@@ -125,10 +125,9 @@ class RowGroupReader:
             _needed(reader, path, data_config, columns)
             self.index += _groups_of(reader, path, number, columns)
         self._opened: tuple[int, pq.ParquetFile] | None = None
-        self._told: set[tuple[int, int]] = set()
 
     def read(self, entry: RowGroup) -> ReadResult:
-        """One row group. Bad rows that are left out are reported when it is read for the first time.
+        """One row group. What was left out of it is in the result, and not reported otherwise.
 
         Raises:
             DataError: The group is damaged (it is named), a column is missing, or a value does not fit its type.
@@ -141,12 +140,7 @@ class RowGroupReader:
         needed = _needed(reader, path, self.data_config, self.columns)
         bad = BadRows(skips_bad_rows(self.data_config))
         frame, part = _read_group(reader, path, entry.group_index, needed, self.data_config, entry.first, bad)
-        result = ReadResult(settle(frame, self.data_config), bad.count, tuple(bad.examples), (part,))
-        place = entry.file_index, entry.group_index
-        if bad.count and place not in self._told:
-            self._told.add(place)
-            logger.warning("%s, row group %d. %s", path, entry.group_index, result.report())
-        return result
+        return ReadResult(settle(frame, self.data_config), bad.count, tuple(bad.examples), (part,))
 
 
 def iter_row_groups(
@@ -174,7 +168,11 @@ def iter_row_groups(
     """
     reader = RowGroupReader(paths, data_config, columns=columns, base_dir=base_dir)
     for entry in reader.index if groups is None else groups:
-        yield entry.file_index, entry.group_index, reader.read(entry).frame
+        result = reader.read(entry)
+        if result.skipped:
+            logger.warning("%s, row group %d. %s", entry.file, entry.group_index, result.report())
+        yield entry.file_index, entry.group_index, result.frame
+        del result
         pa.default_memory_pool().release_unused()
 
 
