@@ -1,7 +1,8 @@
-"""A picture of a backbone: blocks in layers from top to bottom, packages as shaded boxes, one for each way of calling them."""
+"""A picture of a backbone: blocks in layers from top to bottom, packages shaded, a box for each way of calling them."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -324,7 +325,7 @@ def _paint_edge(
     if target == OUT:
         points[-1] = (points[-1][0], points[-1][1] + INNER)
     vertices, codes = [points[0]], [Curve.MOVETO]
-    for k, ((x0, y0), (x1, y1)) in enumerate(zip(points, points[1:], strict=False)):
+    for k, ((x0, y0), (x1, y1)) in enumerate(itertools.pairwise(points)):
         if k % 2:  # through a layer, straight
             vertices.append((x1, y1))
             codes.append(Curve.LINETO)
@@ -367,7 +368,9 @@ def _port(picture: Picture, number: int, name: str, *, below: bool) -> Point:
         return (x + 0.5, y)
     edges = list(picture.edges)
     port = _inner_port(box, edges[number], below)
-    own = [k for k, edge in enumerate(edges) if edge[0 if below else 1] == name and _inner_port(box, edge, below) == port]
+    own = [
+        k for k, edge in enumerate(edges) if edge[0 if below else 1] == name and _inner_port(box, edge, below) == port
+    ]
     own.sort(key=lambda k: _heading(picture, k, edges[k], below))
     place = own.index(number)
     step = min(16.0, box.width * 0.6 / max(len(own) - 1, 1))

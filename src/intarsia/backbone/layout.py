@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -74,9 +75,7 @@ def lay_out(
     return _finished(sizes, cells, rows, place, chains, layers)
 
 
-def _layers(
-    names: Sequence[str], edges: Sequence[Edge], first: Sequence[str], last: Sequence[str]
-) -> dict[str, int]:
+def _layers(names: Sequence[str], edges: Sequence[Edge], first: Sequence[str], last: Sequence[str]) -> dict[str, int]:
     before: dict[str, list[str]] = {name: [] for name in names}
     after: dict[str, list[str]] = {name: [] for name in names}
     for source, target in edges:
@@ -120,7 +119,7 @@ def _cells(
     for source, target in edges:
         chain = [add(_Cell(LANE, k, is_lane=True)) for k in range(layers[source] + 1, layers[target])]
         whole = [place[source], *chain, place[target]]
-        for one, other in zip(whole, whole[1:], strict=False):
+        for one, other in itertools.pairwise(whole):
             cells[one].after.append(other)
             cells[other].before.append(one)
         chains.append(chain)
@@ -147,7 +146,7 @@ def _order(cells: Sequence[_Cell], rows: list[list[int]]) -> list[list[int]]:
 
 def _crossings(cells: Sequence[_Cell], rows: Sequence[Sequence[int]]) -> int:
     total = 0
-    for upper, lower in zip(rows, rows[1:], strict=False):
+    for upper, lower in itertools.pairwise(rows):
         at = {cell: k for k, cell in enumerate(lower)}
         ends = [sorted(at[a] for a in cells[cell].after) for cell in upper]
         flat = np.array([e for row in ends for e in row])
@@ -229,7 +228,7 @@ def _finished(
 ) -> Layout:
     heights = [max((sizes[n][1] for n in sizes if layers[n] == k), default=0.0) for k in range(len(rows))]
     # Ports of a border have no height and stand closer.
-    gaps = [GAP_Y if above and below else GAP_Y / 2 for above, below in zip(heights, heights[1:], strict=False)]
+    gaps = [GAP_Y if above and below else GAP_Y / 2 for above, below in itertools.pairwise(heights)]
     tops = np.concatenate([[0.0], np.cumsum(np.array(heights[:-1]) + np.array(gaps))])
     left = min(cell.x - cell.width / 2 for cell in cells)
     out = Layout()

@@ -49,7 +49,9 @@ def components(
 
 def models(
     name: Annotated[str | None, typer.Argument(help="Model to describe. Default: a list of all.")] = None,
-    yaml: Annotated[bool, typer.Option("--yaml", help="Print the configuration that is shipped with the model.")] = False,
+    yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print the configuration that is shipped with the model.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the models, or describe one with its options."""
@@ -93,8 +95,8 @@ def schema(
 ) -> None:
     """Print the JSON schema of pipeline files, with which editors complete and check YAML.
 
-    In VS Code: intarsia schema > intarsia.schema.json, and `# yaml-language-server: $schema=intarsia.schema.json` as the
-    first line of a pipeline.
+    In VS Code: intarsia schema > intarsia.schema.json, and as the first line of a pipeline
+    `# yaml-language-server: $schema=intarsia.schema.json`.
     """
     from intarsia.cli.output import print_json
     from intarsia.config.jsonschema import json_schema

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from intarsia.cli.output import percent
-from intarsia.config.schema import FeatureConfig, FeatureType, SplitConfig
+from intarsia.cli.parts import Finding, Kind, Level, Part, PartReader
+from intarsia.config.schema import FeatureConfig, FeatureType
 from intarsia.core.errors import BuildError, ConfigError, DataError, IntarsiaError
 from intarsia.data import profile
 from intarsia.data.columns import Column, JaggedColumn
 from intarsia.data.features import FeatureEncoder
 from intarsia.data.labels import check_labels, label_columns, labels_from, weights_from
-from intarsia.data.log import histories, split_rows
-from intarsia.data.reading import ReadResult, iter_row_groups, read_table, resolve_paths, row_group_index
 from intarsia.data.schema import FeatureSpec, Schema
 from intarsia.evaluation.metrics import build_metrics
-from intarsia.recommender.prepare import (
-    data_options,
-    feature_configs,
-    label_name,
-    metric_columns,
-    open_log,
-    random_split,
-)
+from intarsia.recommender.prepare import data_options, feature_configs, label_name, metric_columns
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from intarsia.config.load import LoadedConfig
 
-Level = Literal["error", "warning", "note"]
 Floats = npt.NDArray[np.float32]
 
 COLLISIONS = 0.1
@@ -49,38 +38,6 @@ UNSEEN = 0.3
 DUPLICATES = 0.01
 RARE = 0.001
 UNSCALED = 100.0
-MAX_ROWS = 5_000_000
-"""Rows of a Parquet data set that are looked at."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that the person at the keyboard should know.
-
-    Attributes:
-        level: `error`: training will fail or learn nothing. `warning`: likely a mistake. `note`: good to know.
-        kind: `pipeline` or `data`.
-        message: What was found and what to do.
-    """
-
-    level: Level
-    kind: Literal["pipeline", "data"]
-    message: str
-
-
-@dataclass
-class Part:
-    """Rows of one part of the data.
-
-    Attributes:
-        frame: Raw columns. Of a log, the history column holds the row's own item.
-        locate: Where a row came from.
-        lengths: Lengths of the histories of a log, by feature.
-    """
-
-    frame: pl.DataFrame
-    locate: Callable[[int], str] | None = None
-    lengths: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass
@@ -136,8 +93,7 @@ class _Checkup:
         self.report = Report()
 
     def run(self) -> Report:
-        log = self.data.dataset is not None or self.data.log is not None
-        parts = self._log_parts() if log else self._file_parts()
+        parts = PartReader(self.config, self.encoder, self.find).parts()
         self.report.rows = {name: part.frame.height for name, part in parts.items()}
         train = parts["train"]
         self._columns(train.frame)
@@ -153,86 +109,11 @@ class _Checkup:
         self.report.findings.sort(key=lambda finding: order[finding.level])
         return self.report
 
-    def find(self, level: Level, message: str, kind: Literal["pipeline", "data"] = "data") -> None:
+    def find(self, level: Level, message: str, kind: Kind = "data") -> None:
         """Adds a finding, once."""
         finding = Finding(level, kind, message)
         if finding not in self.report.findings:
             self.report.findings.append(finding)
-
-    # Parts
-
-    def _file_parts(self) -> dict[str, Part]:
-        config = self.config
-        train = config.train_input_path or config.parquet_train_input
-        if train is None:
-            raise DataError("the pipeline names no training data: `train_input_path`, `parquet_train_input` or `data_config.dataset`.")
-        others = {"valid": config.eval_input_path or config.parquet_eval_input, "test": config.test_input_path}
-        parts = {"train": self._read(train)}
-        for name, spec in others.items():
-            if spec is not None:
-                parts[name] = self._read(spec)
-        if len(parts) > 1 or self.data.split is None:
-            if len(parts) == 1:
-                self.find("note", "nothing is evaluated: the pipeline has neither eval_input_path nor data_config.split")
-            return parts
-        whole = parts["train"]
-        index = random_split(whole.frame.height, self.data.split, config.train_config.seed)
-        return {name: Part(whole.frame[rows], _shifted(whole.locate, rows)) for name, rows in index.items()}
-
-    def _needed(self) -> list[str]:
-        weight = [self.data.sample_weight] if self.data.sample_weight else []
-        labels = label_columns(self.data, [self.label])
-        return list(dict.fromkeys([*self.encoder.input_columns, *labels, *weight, *metric_columns(self.config)]))
-
-    def _read(self, spec: str) -> Part:
-        paths = resolve_paths(spec)
-        parquet = all(path.suffix == ".parquet" for path in paths)
-        if parquet and sum(group.rows for group in row_group_index(paths)) > MAX_ROWS:
-            return self._first_groups(paths)
-        try:
-            read = read_table(paths, self.data, columns=self._needed())
-        except DataError as error:
-            # Once more without the bad rows: how many there are, and what is in the others.
-            lenient = self.data.model_copy(update={"on_bad_rows": "skip"})
-            try:
-                read = read_table(paths, lenient, columns=self._needed())
-            except DataError:
-                raise error from None
-        self._tell_skipped(read)
-        return Part(read.frame, read.origin)
-
-    def _tell_skipped(self, read: ReadResult) -> None:
-        if not read.skipped:
-            return
-        tolerated = self.data.on_bad_rows == "skip" or (self.data.on_bad_rows is None and self.data.ignore_error)
-        told = "".join(f"\n  {row}" for row in read.examples[:3])
-        cure = "they are left out" if tolerated else "correct them, or set data_config.on_bad_rows: skip"
-        self.find("warning" if tolerated else "error", f"{read.skipped:,} rows cannot be read ({cure}):{told}")
-
-    def _first_groups(self, paths: list[Path]) -> Part:
-        chosen, count = [], 0
-        for group in row_group_index(paths):
-            if count >= MAX_ROWS:
-                break
-            chosen.append(group)
-            count += group.rows
-        frames = [f for _, _, f in iter_row_groups(paths, self.data, columns=self._needed(), groups=chosen)]
-        self.find("note", f"only the first {count:,} rows of {paths[0]} and what follows it were looked at")
-        return Part(pl.concat(frames))
-
-    def _log_parts(self) -> dict[str, Part]:
-        log = open_log(self.config)
-        past = histories(log)
-        index = split_rows(log, self.data.split or SplitConfig(), self.config.train_config.seed)
-        history = log.config.history_field
-        rows = log.rows().with_columns(pl.col(log.config.item_field).alias(history))
-        counts = past.ends - past.starts
-        reading = [config.name for config in self.encoder.features if history in config.input_names]
-        return {
-            name: Part(rows[numbers], None, {feature: counts[numbers] for feature in reading})
-            for name, numbers in index.items()
-            if len(numbers)
-        }
 
     # Columns and labels
 
@@ -255,7 +136,11 @@ class _Checkup:
         source = set(label_columns(self.data, [self.label]))
         for config in self.encoder.features:
             for name in source & set(config.input_names):
-                self.find("error", f"feature `{config.name}` reads the label column `{name}`: the model would see the answer", "pipeline")
+                self.find(
+                    "error",
+                    f"feature `{config.name}` reads the label column `{name}`: the model would see the answer",
+                    "pipeline",
+                )
         for name, part in parts.items():
             values = self._label_values(part)
             if values is None:
@@ -267,9 +152,16 @@ class _Checkup:
             if numbers.minimum == numbers.maximum:
                 level: Level = "error" if name == "train" else "warning"
                 what = "there is nothing to learn" if name == "train" else "ranking metrics such as auc are undefined"
-                self.find(level, f"label `{self.label}` is {numbers.minimum:g} in all {numbers.values:,} rows of the {name} part: {what}")
+                self.find(
+                    level,
+                    f"label `{self.label}` is {numbers.minimum:g} in all {numbers.values:,} rows of the {name} part: "
+                    f"{what}",
+                )
             elif set(counts[0].tolist()) == {0.0, 1.0} and name == "train" and not RARE <= numbers.mean <= 1 - RARE:
-                self.find("warning", f"label `{self.label}` is 1 in {numbers.mean:.3%} of the training rows: metrics will be noisy")
+                self.find(
+                    "warning",
+                    f"label `{self.label}` is 1 in {numbers.mean:.3%} of the training rows: metrics will be noisy",
+                )
         self._compare_labels()
         self._weights(parts["train"])
 
@@ -291,8 +183,8 @@ class _Checkup:
                 if not 0.5 <= ratio <= 2:
                     self.find(
                         "warning",
-                        f"the label's mean is {means['train']:.4g} in the train part and {means[name]:.4g} in the {name} part: "
-                        "they do not seem to come from the same source",
+                        f"the label's mean is {means['train']:.4g} in the train part and {means[name]:.4g} in the "
+                        f"{name} part: they do not seem to come from the same source",
                     )
 
     def _weights(self, train: Part) -> None:
@@ -367,9 +259,9 @@ class _Checkup:
                 advice = _rounded(profile.size_for(found.distinct, COLLISIONS))
                 self.find(
                     "warning",
-                    f"feature `{name}`: {found.distinct:,} ids are hashed into {spec.num_ids:,} rows, and {percent(collisions)} of "
-                    f"them meet another one; with hash_bucket_size: {advice} about {percent(COLLISIONS)} would, with "
-                    "`vocab: auto` none",
+                    f"feature `{name}`: {found.distinct:,} ids are hashed into {spec.num_ids:,} rows, and "
+                    f"{percent(collisions)} of them meet another one; with hash_bucket_size: {advice} about "
+                    f"{percent(COLLISIONS)} would, with `vocab: auto` none",
                 )
             elif spec.num_ids * max(spec.embedding_dim, 1) > LARGE and spec.num_ids > TOO_LARGE * found.distinct:
                 self.find("note", f"feature `{name}`: a table of {spec.num_ids:,} rows for {found.distinct:,} ids")
@@ -381,8 +273,8 @@ class _Checkup:
             if strange.share > UNSEEN:
                 self.find(
                     "warning",
-                    f"feature `{name}`: {percent(strange.share)} of the ids of the {part_name} part ({strange.distinct:,} "
-                    "different ones) do not occur in training; the model knows nothing of them",
+                    f"feature `{name}`: {percent(strange.share)} of the ids of the {part_name} part "
+                    f"({strange.distinct:,} different ones) do not occur in training; the model knows nothing of them",
                 )
         if config.vocab_list or config.vocab_file:
             self._outside(entry, config, values)
@@ -394,7 +286,8 @@ class _Checkup:
         if outside.share > 0.05:
             self.find(
                 "warning",
-                f"feature `{config.name}`: {percent(outside.share)} of the training ids are not in its vocabulary and share row 0",
+                f"feature `{config.name}`: {percent(outside.share)} of the training ids are not in its vocabulary and "
+                "share row 0",
             )
 
     def _lengths(self, entry: dict[str, Any], config: FeatureConfig, train: Part) -> None:
@@ -409,13 +302,14 @@ class _Checkup:
             if found.cut_share > CUT:
                 self.find(
                     "note",
-                    f"feature `{config.name}`: {percent(found.cut_share)} of the rows are longer than max_seq_len {limit} and "
-                    f"keep their {config.keep} {limit} steps",
+                    f"feature `{config.name}`: {percent(found.cut_share)} of the rows are longer than max_seq_len "
+                    f"{limit} and keep their {config.keep} {limit} steps",
                 )
         if counts.max(initial=0) <= 1 and len(counts) > 1 and not train.lengths:
             self.find(
                 "warning",
-                f"feature `{config.name}` never has more than one value a row; is its separator really {config.separator!r}?",
+                f"feature `{config.name}` never has more than one value a row; is its separator really "
+                f"{config.separator!r}?",
             )
 
     def _numbers(
@@ -430,7 +324,11 @@ class _Checkup:
             used = int(np.unique(values[values >= 0]).size)
             entry |= {"table_rows": spec.num_ids, "buckets_used": used}
             if used == 1 and raw.minimum != raw.maximum:
-                self.find("warning", f"feature `{config.name}`: all numbers fall into one of {spec.num_ids} buckets; set other boundaries")
+                self.find(
+                    "warning",
+                    f"feature `{config.name}`: all numbers fall into one of {spec.num_ids} buckets; set other "
+                    "boundaries",
+                )
             return
         largest = float(np.abs(column.values).max(initial=0.0))
         if largest > UNSCALED:
@@ -454,8 +352,8 @@ class _Checkup:
             if both > DUPLICATES * len(hashes[name]):
                 self.find(
                     "warning",
-                    f"{both:,} of {len(hashes[name]):,} rows of the {name} part also are training rows, label included: the "
-                    "evaluation is too kind",
+                    f"{both:,} of {len(hashes[name]):,} rows of the {name} part also are training rows, label "
+                    "included; if they are the same events, the evaluation is too kind",
                 )
 
     def _model(self, specs: dict[str, FeatureSpec]) -> None:
@@ -470,11 +368,28 @@ class _Checkup:
             return
         for text in summary.notes:
             self.find("warning", text, "pipeline")
-        model = self.config.model
+        self._metrics()
+
+    def _metrics(self) -> None:
+        config = self.config
         try:
-            build_metrics(self.config.eval_config.metrics_set, loss_type=model.loss_type, num_class=model.num_class)
+            metrics = build_metrics(
+                config.eval_config.metrics_set, loss_type=config.model.loss_type, num_class=config.model.num_class
+            )
         except ConfigError as error:
             self.find("error", str(error), "pipeline")
+            return
+        early = config.train_config.early_stop
+        followed = {
+            "train_config.early_stop.metric": early.metric if early is not None else None,
+            "export_config.best_exporter_metric": config.export_config.best_exporter_metric,
+        }
+        names = [metric.name for metric in metrics]
+        for path, name in followed.items():
+            if name is not None and name not in names:
+                where = self.loaded.source.where(path)
+                message = f"{where}: {path}: the evaluation gives no metric `{name}`. It gives: {', '.join(names)}"
+                self.find("error", message, "pipeline")
 
 
 def _missing_share(column: Column, spec: FeatureSpec) -> float:
@@ -490,12 +405,7 @@ def _is_number(config: FeatureConfig) -> bool:
     )
 
 
-def _shifted(locate: Callable[[int], str] | None, rows: npt.NDArray[np.int64]) -> Callable[[int], str] | None:
-    return None if locate is None else lambda row: locate(int(rows[row]))
-
-
 def _rounded(size: int) -> int:
     """A size with two digits, rounded up."""
-    unit = 10 ** max(len(str(size)) - 2, 0)
+    unit: int = 10 ** max(len(str(size)) - 2, 0)
     return -(-size // unit) * unit
-

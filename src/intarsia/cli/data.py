@@ -111,4 +111,8 @@ def _tell(result: Any, json: bool) -> None:
         return
     for name, value in facts.items():
         shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
-        say(f"{name.replace('_', ' ')}: {shown:.4f}" if isinstance(shown, float) else f"{name.replace('_', ' ')}: {shown}")
+        say(
+            f"{name.replace('_', ' ')}: {shown:.4f}"
+            if isinstance(shown, float)
+            else f"{name.replace('_', ' ')}: {shown}"
+        )

@@ -103,11 +103,17 @@ def examine() -> Health:
     }
     if sys.version_info < OLDEST_PYTHON:
         wanted = ".".join(map(str, OLDEST_PYTHON))
-        health.problems.append(Problem(True, f"Python {platform.python_version()} is too old", f"use Python {wanted} or newer"))
+        health.problems.append(
+            Problem(True, f"Python {platform.python_version()} is too old", f"use Python {wanted} or newer")
+        )
     found = list(requirements())
     if not found:
         health.problems.append(
-            Problem(False, "intarsia runs from its source and is not installed, so versions are not checked", "pip install -e .")
+            Problem(
+                False,
+                "intarsia runs from its source and is not installed, so versions are not checked",
+                "pip install -e .",
+            )
         )
     for requirement in found:
         if not requirement.extra:
@@ -311,11 +317,18 @@ def _tell(health: Health) -> None:
             shown = "yes" if value else "no"
         say(f"{name.replace('_', ' ') + ':':24}{'-' if shown is None else shown}")
     say()
-    rows = [[p["name"], p["needed"], p["installed"] or "missing", "yes" if p["works"] else "NO"] for p in health.packages]
+    rows = [
+        [p["name"], p["needed"], p["installed"] or "missing", "yes" if p["works"] else "NO"] for p in health.packages
+    ]
     table("packages", ["package", "needed", "installed", "works"], rows)
     say()
     rows = [
-        [e["name"], "yes" if e["installed"] else "no", e["for"], ", ".join(n for n, v in e["packages"].items() if v is None) or "-"]
+        [
+            e["name"],
+            "yes" if e["installed"] else "no",
+            e["for"],
+            ", ".join(n for n, v in e["packages"].items() if v is None) or "-",
+        ]
         for e in health.extras
     ]
     table("extras", ["extra", "installed", "for", "missing packages"], rows)

@@ -18,7 +18,9 @@ from intarsia.data.reading import read_table
 
 Kind = Literal["id", "number", "tags", "sequence", "label", "left out"]
 
-LABELS = "label|labels|target|y|click|clicked|clk|is_click|isclick|conversion|converted|buy|purchase|purchased|like|liked"
+LABELS = (
+    "label|labels|target|y|click|clicked|clk|is_click|isclick|conversion|converted|buy|purchase|purchased|like|liked"
+)
 _LABEL = re.compile(rf"^({LABELS})$", re.IGNORECASE)
 _RATING = re.compile(r"^(rating|stars|score)s?$", re.IGNORECASE)
 _TIME = re.compile(r"(^|_)(time|timestamp|ts|date|datetime|created_at)($|_)|_at$", re.IGNORECASE)
@@ -99,10 +101,15 @@ def look_at(path: Path, label: str | None = None) -> Starter:
     numbers = _as_numbers(frame[chosen])
     if numbers is None:
         shown = ", ".join(map(repr, frame[chosen].drop_nulls().unique().sort().head(5).to_list()))
-        raise DataError(f"a label must be a number in every row. Received in `{chosen}`: {shown}. Write 0 and 1, or name another column with --label.")
+        raise DataError(
+            f"a label must be a number in every row. Received in `{chosen}`: {shown}. Write 0 and 1, or name "
+            "another column with --label."
+        )
     regression = not set(np.unique(numbers)) <= {0.0, 1.0}
     guesses = [
-        Guess(chosen, "label", "a number to predict" if regression else f"0 or 1; 1 in {numbers.mean():.1%} of the rows")
+        Guess(
+            chosen, "label", "a number to predict" if regression else f"0 or 1; 1 in {numbers.mean():.1%} of the rows"
+        )
         if column.name == chosen
         else _guess(column)
         for column in frame.get_columns()
@@ -133,12 +140,18 @@ def _first_lines(path: Path) -> list[str]:
     import gzip
 
     try:
-        with gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig") as file:
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8-sig") as file
+        ):
             return [line.rstrip("\r\n") for _, line in zip(range(2), file, strict=False)]
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise DataError(f"{path} must be UTF-8 text (CSV, TSV, perhaps gzipped) or Parquet. Received: {error}") from None
+        raise DataError(
+            f"{path} must be UTF-8 text (CSV, TSV, perhaps gzipped) or Parquet. Received: {error}"
+        ) from None
 
 
 def _is_number(text: str) -> bool:
@@ -158,7 +171,9 @@ def _label(frame: pl.DataFrame, label: str | None, path: Path) -> str:
         named = [name for name in frame.columns if pattern.match(name)]
         if named:
             return named[0]
-    binary = [c.name for c in frame.get_columns() if (v := _as_numbers(c)) is not None and set(np.unique(v)) == {0.0, 1.0}]
+    binary = [
+        c.name for c in frame.get_columns() if (v := _as_numbers(c)) is not None and set(np.unique(v)) == {0.0, 1.0}
+    ]
     if len(binary) == 1:
         return binary[0]
     hint = f"Columns of zeros and ones: {', '.join(binary)}" if binary else f"Its columns: {', '.join(frame.columns)}"
@@ -194,13 +209,18 @@ def _guess(column: pl.Series) -> Guess:
     if whole and (_ID.search(name) or _USER.match(name) or _ITEM.match(name) or found.distinct <= FEW):
         return Guess(name, "id", f"whole numbers, {seen}", _ids(found.distinct))
     numbers = column.drop_nulls().cast(pl.Float64).to_numpy()
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return Guess(name, "left out", "no finite number")
     borders = np.unique(np.quantile(numbers, np.linspace(0, 1, BUCKETS + 1)[1:-1], method="inverted_cdf"))
     borders = borders[borders > numbers.min()]
     if not len(borders):
         borders = np.array([numbers.max()])
-    options = {"feature_type": "RawFeature", "boundaries": [float(f"{b:.6g}") for b in borders]}
-    options["boundaries"] = sorted(set(options["boundaries"]))
-    return Guess(name, "number", f"numbers from {numbers.min():.6g} to {numbers.max():.6g}, in buckets of equal share", options)
+    rounded = sorted({float(f"{border:.6g}") for border in borders})
+    options = {"feature_type": "RawFeature", "boundaries": rounded}
+    return Guess(
+        name, "number", f"numbers from {numbers.min():.6g} to {numbers.max():.6g}, in buckets of equal share", options
+    )
 
 
 def _text(column: pl.Series, found: profile.IdProfile, seen: str) -> Guess:
@@ -215,7 +235,11 @@ def _text(column: pl.Series, found: profile.IdProfile, seen: str) -> Guess:
             if parts.n_unique() < max(0.5 * len(parts), 2) and mean < LONG_TEXT:
                 return _list(name, column, f"lists separated by {separator!r}", {"separator": separator}, separator)
     length = float(texts.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
-    if found.distinct > 0.9 * found.values and found.values > 20 and not (_ID.search(name) or _USER.match(name) or _ITEM.match(name)):
+    if (
+        found.distinct > 0.9 * found.values
+        and found.values > 20
+        and not (_ID.search(name) or _USER.match(name) or _ITEM.match(name))
+    ):
         return Guess(name, "left out", f"different in nearly every row ({seen})")
     if length > LONG_TEXT and not _ID.search(name):
         return Guess(name, "left out", f"long text ({seen})")
@@ -226,7 +250,7 @@ def _list(name: str, column: pl.Series, what: str, options: dict[str, Any], sepa
     counts = profile.list_lengths(column, separator)
     found = profile.lengths(counts)
     seen = f"{what}, up to {int(found.quantiles[-1])} long"
-    if isinstance(column.dtype, pl.List | pl.Array) and column.dtype.inner.is_float():  # type: ignore[union-attr]
+    if isinstance(column.dtype, pl.List | pl.Array) and column.dtype.inner.is_float():
         return Guess(name, "left out", f"lists of numbers ({seen})")
     if _ORDER.search(name):
         limit = int(min(max(found.quantiles[-2], 1), 100))
@@ -245,7 +269,7 @@ def pipeline_text(starter: Starter, model_dir: str) -> str:
     """The commented pipeline file of a table."""
     data = starter.data
     lines = [
-        f"# Written by `intarsia init` after a look at {starter.rows:,} rows of {starter.path.name}. Every line is yours to change.",
+        f"# Written by `intarsia init` after a look at {starter.rows:,} rows of {starter.path.name}. Change it freely.",
         "#   intarsia check FILE      what is in the data, and what does not fit",
         "#   intarsia show FILE       the model",
         "#   intarsia train FILE      train it",
@@ -297,7 +321,7 @@ def pipeline_text(starter: Starter, model_dir: str) -> str:
         "train_config:",
         "  optimizer: adam",
         "  learning_rate: 0.001",
-        f"  early_stop: {{metric: {'root_mean_squared_error' if starter.regression else 'auc'}, patience: 2}}     # the best weights are kept",
+        f"  early_stop: {{metric: {'rmse' if starter.regression else 'auc'}, patience: 2}}  # keeps the best weights",
         "",
         "eval_config:",
         f"  metrics_set: [{'rmse, mae' if starter.regression else 'auc, logloss'}]",
@@ -331,7 +355,9 @@ def _scalar(value: Any) -> str:
     import json
 
     if isinstance(value, str):
-        return value if re.fullmatch(r"[A-Za-z_./][\w./-]*", value) and not _WORDS.fullmatch(value) else json.dumps(value)
+        return (
+            value if re.fullmatch(r"[A-Za-z_./][\w./-]*", value) and not _WORDS.fullmatch(value) else json.dumps(value)
+        )
     return json.dumps(value)
 
 

@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
 
 def init(
     table: Annotated[
-        Path | None, typer.Option("--from", help="CSV, TSV (perhaps gzipped) or Parquet. Default: a pipeline on MovieLens.")
+        Path | None,
+        typer.Option("--from", help="CSV, TSV (perhaps gzipped) or Parquet. Default: a pipeline on MovieLens."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column to predict. Default: guessed.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
@@ -61,9 +62,9 @@ def init(
 
 def movielens_text() -> str:
     """The pipeline of DeepFM on MovieLens 100K, commented."""
+    from intarsia.config.nodes import plain
     from intarsia.config.resolve import to_yaml
     from intarsia.config.yamltext import parse
-    from intarsia.config.nodes import plain
     from intarsia.data.catalogue import resolve_dataset
     from intarsia.models.catalogue import shipped_yaml
 

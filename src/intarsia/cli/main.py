@@ -114,7 +114,10 @@ def _explained(error: Exception) -> tuple[str, int]:
         return f"{error.filename or 'the operating system'}: {error.strerror}", 1
     kind, text = type(error).__name__, str(error).strip()
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
-        return f"there is not enough memory ({kind}: {text}). Take a smaller batch_size, smaller tables, or less data.", 1
+        return (
+            f"there is not enough memory ({kind}: {text}). Take a smaller batch_size, smaller tables, or less data.",
+            1,
+        )
     return f"{kind}: {text}. This should not have happened; --traceback shows where it did.", 1
 
 

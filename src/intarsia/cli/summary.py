@@ -152,8 +152,8 @@ def schema_of(loaded: LoadedConfig, path: str | Path = "") -> Schema:
         learned = [f.name for f in feature_configs(loaded.config) if f.vocab == "auto"]
         shown = ", ".join(learned[:8]) + (", ..." if len(learned) > 8 else "")
         raise DataError(
-            f"the size of some tables is learned from the training data (`vocab: auto` of {shown}), and these cannot be "
-            f"read: {error}"
+            f"the size of some tables is learned from the training data (`vocab: auto` of {shown}), and these cannot "
+            f"be read: {error}"
         ) from error
 
 

@@ -238,7 +238,9 @@ def lengths(counts: npt.NDArray[np.integer], limit: int = 0) -> LengthProfile:
 def row_hashes(frame: pl.DataFrame) -> pl.Series:
     """(N,) one number a row: equal rows have equal numbers, and others hardly ever."""
     texts = [
-        pl.col(name).cast(pl.List(pl.String)).list.join("\x1f") if isinstance(dtype, pl.List) else pl.col(name).cast(pl.String)
+        pl.col(name).cast(pl.List(pl.String)).list.join("\x1f")
+        if isinstance(dtype, pl.List)
+        else pl.col(name).cast(pl.String)
         for name, dtype in frame.schema.items()
     ]
     return frame.select(pl.struct(texts).hash(seed=1)).to_series()
