@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from intarsia.config.schema import DataConfig, FeatureConfig, InputType, LogConfig, PipelineConfig, SplitConfig
+from intarsia.config.schema.features import FeatureType
 from intarsia.core.batch import Batch
 from intarsia.core.errors import ConfigError, DataError
 from intarsia.data.cache import EncodedCache, cache_key
@@ -91,25 +92,28 @@ def prepare(
     frames: Mapping[str, Any] | None = None,
     rank: int = 0,
     world_size: int = 1,
+    encoder: FeatureEncoder | None = None,
 ) -> Prepared:
     """Reads and encodes all parts of the data.
 
     Args:
         config: The pipeline.
         base_dir: Folder that relative paths start from. Default: the working directory.
-        frames: Data frames instead of files, by part: `train`, and perhaps `valid` and `test`.
+        frames: Data frames instead of files, by part: `train`, and perhaps `valid` and `test`; only `train`, the whole
+            log, where the pipeline has `data_config.log`.
         rank: Number of this process.
         world_size: Number of processes.
+        encoder: One that has been fitted before. Default: a new one learns from the training part.
 
     Raises:
         DataError: Data are missing or break a rule.
         ConfigError: The pipeline names no training data, or features that do not fit.
     """
-    opener = _Opener(config, base_dir, rank, world_size)
+    opener = _Opener(config, base_dir, rank, world_size, encoder)
+    if config.data_config.log is not None or (config.data_config.dataset is not None and frames is None):
+        return opener.from_log(frames)
     if frames is not None:
         return opener.from_frames(frames)
-    if config.data_config.dataset is not None or config.data_config.log is not None:
-        return opener.from_log()
     return opener.from_files()
 
 
@@ -178,7 +182,8 @@ def _label_fields(data: DataConfig) -> list[str]:
 
 
 def data_options(config: PipelineConfig) -> DataConfig:
-    """The `data_config` with what other parts of the pipeline say of it: labels of a log, the format of Parquet paths."""
+    """The `data_config` with what other parts of the pipeline say of it: labels of a log, the format of Parquet "
+    "paths."""
     data = config.data_config.model_copy(update={"label_fields": _label_fields(config.data_config)})
     if config.parquet_train_input and data.input_type not in (InputType.ParquetInputV2, InputType.ParquetInputV3):
         data = data.model_copy(update={"input_type": InputType.ParquetInput})
@@ -186,13 +191,21 @@ def data_options(config: PipelineConfig) -> DataConfig:
 
 
 class _Opener:
-    def __init__(self, config: PipelineConfig, base_dir: Path | None, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        config: PipelineConfig,
+        base_dir: Path | None,
+        rank: int,
+        world_size: int,
+        encoder: FeatureEncoder | None = None,
+    ) -> None:
         self.config = config
         self.data = data_options(config)
         self.base_dir = base_dir
         self.rank, self.world_size = rank, world_size
         self.label = label_name(config)
-        self.encoder = FeatureEncoder(feature_configs(config), self.data, base_dir=base_dir)
+        self.encoder = encoder or FeatureEncoder(_with_histories(config), self.data, base_dir=base_dir)
+        self.uses_cache = self.data.use_cache and encoder is None
         self.ids = metric_columns(config)
 
     # Sources
@@ -229,26 +242,35 @@ class _Opener:
     def from_frames(self, frames: Mapping[str, Any]) -> Prepared:
         unknown = [name for name in frames if name not in ("train", "valid", "test")]
         if unknown or "train" not in frames:
-            raise DataError(f"frames are named train, valid, test, and train must be there. Received: {', '.join(frames)}")
+            raise DataError(
+                f"frames are named train, valid, test, and train must be there. Received: {', '.join(frames)}"
+            )
         read = {name: from_frame(frame, self.data, columns=self._columns()) for name, frame in frames.items()}
         split = self.data.split if len(read) == 1 else None
         self._fit(read["train"].frame, split)
         parts = {name: self._dataset(result) for name, result in read.items()}
         return self._finish(parts if split is None else self._split(parts["train"], split))
 
-    def from_log(self) -> Prepared:
-        log = open_log(self.config, self.base_dir)
+    def from_log(self, frames: Mapping[str, Any] | None) -> Prepared:
+        if frames is not None and list(frames) != ["train"]:
+            raise DataError(
+                "a log in memory is one data frame, which data_config.split divides. Received: "
+                f"{', '.join(frames)}. Give the whole log as `data` alone."
+            )
+        log = open_log(self.config, self.base_dir, None if frames is None else frames["train"])
         past = histories(log)
         split = split_rows(log, self.data.split or SplitConfig(), self.config.train_config.seed)
         rows = log.rows()
         history = log.config.history_field
-        own = rows.with_columns(pl.col(log.config.item_field).alias(history))
+        # As lists of one, so that a separator inside of an id stays part of it.
+        own = rows.with_columns(pl.concat_list(log.config.item_field).alias(history))
         self.encoder.fit(own[split["train"]])
         names = {config.name: config for config in self.encoder.features}
         reading = [name for name, config in names.items() if history in config.input_names]
         columns: dict[str, Column] = dict(self.encoder.transform(rows, only=[n for n in names if n not in reading]))
         for name in reading:
-            flat = self.encoder.transform(pl.DataFrame({history: past.items}), only=[name])[name]
+            steps = pl.DataFrame({history: past.items}).select(pl.concat_list(history))
+            flat = self.encoder.transform(steps, only=[name])[name]
             columns[name] = _windows(flat, past.starts, past.ends, names[name], len(past.items))
         dataset = SampleDataset(
             self._schema(),
@@ -258,9 +280,11 @@ class _Opener:
             group_ids(rows, self.ids),
             rows.height,
         )
-        check_labels(dataset.labels[self.label], self.config.model.num_class, self.config.model.loss_type, name=self.label)
+        check_labels(
+            dataset.labels[self.label], self.config.model.num_class, self.config.model.loss_type, name=self.label
+        )
         prepared = self._finish({part: Subset(dataset, index) for part, index in split.items() if len(index)})
-        prepared.known = Known.from_log(log, past)
+        prepared.known = Known.from_log(log, split["train"])
         return prepared
 
     # Reading and encoding
@@ -299,7 +323,8 @@ class _Opener:
     def _rows(self, count: int, split: SplitConfig) -> dict[str, npt.NDArray[np.int64]]:
         if split.by != "random":
             raise ConfigError(
-                f"data_config.split by `{split.by}` needs an interaction log (data_config.log). Received: plain rows. Use "
+                f"data_config.split by `{split.by}` needs an interaction log (data_config.log). Received: plain rows. "
+                f"Use "
                 "`by: random`, or give eval_input_path."
             )
         return random_split(count, split, self.config.train_config.seed)
@@ -387,14 +412,23 @@ class _Opener:
 
     def _key(self, paths: Sequence[Path], parent: str = "") -> str:
         reading = self.data.model_dump(
-            mode="json", exclude={"batch_size", "eval_batch_size", "shuffle", "shuffle_buffer_size", "num_epochs", "prefetch_size", "split"}
+            mode="json",
+            exclude={
+                "batch_size",
+                "eval_batch_size",
+                "shuffle",
+                "shuffle_buffer_size",
+                "num_epochs",
+                "prefetch_size",
+                "split",
+            },
         )
         vocabularies = [_stat(f.vocab_file, self.base_dir) for f in self.encoder.features if f.vocab_file]
         features = [f.model_dump(mode="json") for f in self.encoder.features]
         return cache_key(paths, reading, features, self.label, self.ids, vocabularies, parent)
 
     def _cache(self) -> EncodedCache | None:
-        return EncodedCache(self.data.cache_dir) if self.data.use_cache else None
+        return EncodedCache(self.data.cache_dir) if self.uses_cache else None
 
     def _cached(self, key: str, with_encoder: bool = True) -> SampleDataset | None:
         cache = self._cache()
@@ -445,14 +479,21 @@ def encode(
     )
 
 
-def open_log(config: PipelineConfig, base_dir: Path | None = None) -> Log:
-    """The interaction log of a pipeline: a catalogued data set, or the training files.
+def open_log(config: PipelineConfig, base_dir: Path | None = None, frame: Any = None) -> Log:
+    """The interaction log of a pipeline: a data frame, a catalogued data set, or the training files.
+
+    Args:
+        config: The pipeline.
+        base_dir: Folder that relative paths start from.
+        frame: The interactions, where they are in memory.
 
     Raises:
         DataError: The data are missing or break a rule.
     """
     data = config.data_config
     roles = data.log or LogConfig()
+    if frame is not None:
+        return build_log(from_frame(frame, data.model_copy(update={"label_fields": []})).frame, roles)
     if data.dataset is None:
         if config.train_input_path is None:
             raise ConfigError("data_config.log needs the log's files in `train_input_path`, or `data_config.dataset`.")
@@ -470,10 +511,13 @@ def open_part(recommender: Recommender, data: Any | None) -> EvaluationSource:
     if data is None:
         spec = config.test_input_path or config.eval_input_path or config.parquet_eval_input
         if spec is None:
-            parts = prepare(config).parts
+            has_data = config.train_input_path or config.parquet_train_input or config.data_config.dataset
+            parts = prepare(config, encoder=recommender.encoder).parts if has_data else {}
             part = parts.get("test") or parts.get("valid")
             if part is None:
-                raise DataError("the pipeline names no test or validation data. Give `evaluate` some files or a data frame.")
+                raise DataError(
+                    "the pipeline names no test or validation data. Give `evaluate` some files or a data frame."
+                )
             return part
         data = spec
     label, ids = label_name(config), metric_columns(config)
@@ -512,11 +556,30 @@ def _windows(
     """A column of single values as windows into it."""
     if not isinstance(column, JaggedColumn) or len(column.values) != count:
         raise ConfigError(
-            f"`{config.name}` reads histories, so it must be a SequenceFeature or TagFeature of ids. Received: {config.feature_type}"
+            f"`{config.name}` reads histories, so it must be a SequenceFeature or TagFeature of ids. "
+            f"Received: {config.feature_type}"
         )
-    if config.max_seq_len:
+    if config.max_seq_len and config.keep == "last":
         starts = np.maximum(starts, ends - config.max_seq_len)
+    elif config.max_seq_len:
+        ends = np.minimum(ends, starts + config.max_seq_len)
     return replace(column, starts=starts, ends=ends)
+
+
+def _with_histories(config: PipelineConfig) -> list[FeatureConfig]:
+    """The features; of histories the latest items are kept, at most `max_history`, unless the pipeline says else."""
+    features = feature_configs(config)
+    if config.data_config.log is None and config.data_config.dataset is None:
+        return features
+    roles = config.data_config.log or LogConfig()
+    out = []
+    for feature in features:
+        if roles.history_field in feature.input_names and feature.feature_type is FeatureType.SequenceFeature:
+            keep = feature.keep if "keep" in feature.model_fields_set else "last"
+            length = feature.max_seq_len or roles.max_history
+            feature = feature.model_copy(update={"keep": keep, "max_seq_len": length})
+        out.append(feature)
+    return out
 
 
 def _label_dim(data: DataConfig, label: str) -> int:

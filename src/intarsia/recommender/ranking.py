@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from intarsia.core.batch import Batch, Feature
+from intarsia.core.errors import DataError
 from intarsia.data.columns import Column
 from intarsia.data.features import FeatureEncoder
 from intarsia.evaluation.evaluate import evaluating
@@ -32,6 +33,9 @@ class PairScorer:
         items: One row an item.
         user_columns: Names of the columns that belong to the user.
         score: Turns predictions into one number a row; higher is better.
+
+    Raises:
+        DataError: A feature reads a column that is neither a user's nor an item's, such as the time of an event.
     """
 
     def __init__(
@@ -47,6 +51,15 @@ class PairScorer:
         self.of_item = [n for n, cols in inputs.items() if cols <= set(items.columns) and not cols & user_columns]
         self.of_user = [n for n, cols in inputs.items() if cols <= user_columns]
         self.mixed = [n for n in inputs if n not in self.of_item and n not in self.of_user]
+        self._mixed_columns = {column for name in self.mixed for column in inputs[name]}
+        for name in self.mixed:
+            lacking = sorted(inputs[name] - user_columns - set(items.columns))
+            if lacking:
+                raise DataError(
+                    f"items are recommended from columns of users and items. Received: the feature `{name}`, which "
+                    f"reads "
+                    f"{', '.join(lacking)} of the log. Train without it, or give rows with that column to `score`."
+                )
         self.item_columns: dict[str, Column] = encoder.transform(items, only=self.of_item)
 
     def scores(self, users: pl.DataFrame) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
@@ -66,7 +79,9 @@ class PairScorer:
                 numbers = np.arange(start, min(start + step, users.height))
                 yield numbers, self._block(users, columns, numbers).reshape(len(numbers), count)
 
-    def _block(self, users: pl.DataFrame, columns: dict[str, Column], numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def _block(
+        self, users: pl.DataFrame, columns: dict[str, Column], numbers: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
         count = self.items.height
         who, what = np.repeat(numbers, count), np.tile(np.arange(count), len(numbers))
         device = next(self.model.parameters()).device
@@ -76,7 +91,9 @@ class PairScorer:
             features: dict[str, Feature] = {name: column.take(w) for name, column in columns.items()}
             features.update({name: column.take(i) for name, column in self.item_columns.items()})
             if self.mixed:
-                pairs = pl.concat([users[w].drop(set(users.columns) & set(self.items.columns)), self.items[i]], how="horizontal")
+                of_user = users.select(pl.col(c) for c in users.columns if c in self._mixed_columns)
+                of_item = self.items.select(pl.col(c) for c in self.items.columns if c in self._mixed_columns)
+                pairs = pl.concat([of_user[w], of_item[i]], how="horizontal")
                 mixed = self.encoder.transform(pairs, only=self.mixed)
                 features.update({name: column.take(slice(0, len(w))) for name, column in mixed.items()})
             predictions = self.model(Batch(features, size=len(w)).to(device))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,9 @@ from torch import Tensor
 
 from intarsia import __version__
 from intarsia.config.resolve import dump_yaml
-from intarsia.config.schema import DataConfig, PipelineConfig
+from intarsia.config.schema import DataConfig, LogConfig, PipelineConfig
 from intarsia.core.batch import Batch
-from intarsia.core.errors import CheckpointError, DataError
+from intarsia.core.errors import CheckpointError, ConfigError, DataError
 from intarsia.core.files import filling, write_json, write_text
 from intarsia.data.dataset import SampleDataset
 from intarsia.data.features import FeatureEncoder
@@ -74,7 +74,8 @@ class Recommender:
         """Predictions for rows of raw columns.
 
         Args:
-            rows: A data frame (Polars, pandas, Arrow) or a mapping of columns; columns that no feature reads may be absent.
+            rows: A data frame (Polars, pandas, Arrow) or a mapping of columns; columns that no feature reads may be
+                absent.
             batch_size: Rows scored at a time. Default: `data_config.eval_batch_size`. Does not change the result.
 
         Returns:
@@ -141,105 +142,96 @@ class Recommender:
             k: Items for each user.
             filter_seen: Whether items of the user's log (of the given history) are left out.
             candidates: Raw ids of the only items that may be recommended. Default: all.
-            on_unknown: What to do about unknown ids. `error`; `warn` (a notice in the column `note`); `ignore`. Without an
-                error, unknown users get what the model says of somebody without columns or history, and unknown items of a
-                history or of the candidates are left out.
+            on_unknown: What to do about unknown ids. `error`; `warn` (told in a further column `note`); `ignore`.
+                Without an error, unknown users get what the model says of somebody without columns or history, and
+                unknown items of a history or of the candidates are left out.
 
         Returns:
-            Columns: the user column (or `request`, the number of the history), `rank` from 1, the item column, `score`, and
-            the title where the item table has one.
+            Columns: the user column (or `request`, the number of the history), `rank` from 1, the item column, the
+            title where the item table has one, `score`, and perhaps `note`. Fewer than k rows where fewer items are
+            left.
 
         Raises:
-            DataError: The data were no log, ids are unknown, k is not positive, or both or none of users and history are given.
+            DataError: The data were no log, ids are unknown, k is not positive, or both or none of users and history
+                are given.
         """
         known = self._require_known("recommend")
         if (users is None) == (history is None):
-            raise DataError("recommend needs either `users` or `history`. Received: " + ("none" if users is None else "both"))
+            received = "none of them" if users is None else "both"
+            raise DataError(f"recommend needs either `users` or `history`. Received: {received}.")
         if k < 1:
-            raise DataError(f"k must be at least 1. Received: {k}")
-        item = known.config.item_field
-        position = {i: n for n, i in enumerate(known.items[item].to_list())}
-        notes: dict[int, str] = {}
+            raise DataError(f"k must be at least 1. Received: {k}.")
         if users is not None:
-            ids = [str(u) for u in users]
+            ids = _ids(users, "users", "ids")
             rows, unknown = known.user_rows(ids)
-            _tell(unknown, "users", on_unknown, notes, {u: n for n, u in enumerate(ids)})
-            names = pl.Series(known.config.user_field, ids)
+            _refuse(unknown, "users", on_unknown)
+            strangers = set(unknown)
+            notes = ["unknown user" if name in strangers else None for name in ids]
+            names = pl.Series(known.config.user_field, ids, dtype=pl.String)
         else:
-            lists = [[str(i) for i in one] for one in history or []]
-            for number, one in enumerate(lists):
-                _tell([i for i in one if i not in position], "items of a history", on_unknown, notes, None, number)
-            rows = known.anonymous_rows([[i for i in one if i in position] for one in lists])
+            lists = [_ids(one, "history", "lists of ids") for one in _listed(history, "history", "lists of ids")]
+            outside = [[i for i in one if i not in known.position] for one in lists]
+            _refuse([i for one in outside for i in one], "items of a history", on_unknown)
+            notes = [f"unknown: {_few(one)}" if one else None for one in outside]
+            rows = known.anonymous_rows([[i for i in one if i in known.position] for one in lists])
             names = pl.Series("request", np.arange(len(lists)))
-        allowed = self._allowed(rows, position, filter_seen, candidates, on_unknown)
-        return self._top(rows, names, allowed, k, notes)
+        out = self._best(rows, names, k, filter_seen, self._candidates(candidates, on_unknown))
+        if on_unknown == "warn":
+            told = pl.Series("note", notes, dtype=pl.String)
+            out = out.with_columns(told.gather(out["__request"]))
+        return out.drop("__request")
 
-    def _top(
-        self, rows: pl.DataFrame, names: pl.Series, allowed: npt.NDArray[np.bool_] | None, k: int, notes: Mapping[int, str]
+    def _best(
+        self, rows: pl.DataFrame, names: pl.Series, k: int, filter_seen: bool, candidates: npt.NDArray[np.bool_] | None
     ) -> pl.DataFrame:
+        """The best items of each row, in the order of the rows; `__request` is the number of the row."""
         known = self._require_known("recommend")
-        scorer = self._pair_scorer()
-        keep = [known.config.item_field]
+        shown = [known.config.item_field]
         if known.config.title_field and known.config.title_field in known.items.columns:
-            keep.append(known.config.title_field)
-        frames = []
-        limit = known.config.max_history
-        queries = rows.with_columns(pl.col("history").list.tail(limit).alias(known.config.history_field))
-        for numbers, scores in scorer.scores(queries):
-            best, values = top_items(scores, None if allowed is None else allowed[numbers], k)
-            who = np.repeat(np.arange(len(numbers)), best.shape[1])
-            what = best.reshape(-1)
-            found = what >= 0
+            shown.append(known.config.title_field)
+        items = known.items.select(shown)
+        schema = pl.Schema(
+            {names.name: names.dtype, "rank": pl.Int64(), "score": pl.Float32(), "__request": pl.Int64()}
+        )
+        frames = [pl.concat([pl.DataFrame(schema=schema), items.clear()], how="horizontal")]
+        for numbers, scores in self._pair_scorer().scores(known.queries(rows)):
+            allowed = known.allowed(rows[numbers] if filter_seen else None, candidates, len(numbers))
+            best, values = top_items(scores, allowed, k)
+            found = best >= 0
+            who, rank = np.nonzero(found)
             frame = pl.DataFrame(
                 {
-                    names.name: names.gather(numbers[who[found]]),
-                    "rank": np.tile(np.arange(1, best.shape[1] + 1), len(numbers))[found],
-                    "score": values.reshape(-1)[found],
-                }
+                    names.name: names.gather(numbers[who]),
+                    "rank": rank + 1,
+                    "score": values[found],
+                    "__request": numbers[who],
+                },
+                schema=schema,
             )
-            frames.append(pl.concat([frame, known.items.select(keep)[what[found]]], how="horizontal"))
-        out = pl.concat(frames).select(names.name, "rank", *keep, "score")
-        if notes:
-            told = {str(names[n]): text for n, text in notes.items()}
-            out = out.with_columns(pl.col(names.name).cast(pl.String).replace_strict(told, default=None).alias("note"))
-        return out
+            frames.append(pl.concat([frame, items[best[found]]], how="horizontal"))
+        return pl.concat(frames).select(names.name, "rank", *shown, "score", "__request")
 
-    def _allowed(
-        self,
-        rows: pl.DataFrame,
-        position: Mapping[str, int],
-        filter_seen: bool,
-        candidates: Sequence[Any] | None,
-        on_unknown: Unknown,
-    ) -> npt.NDArray[np.bool_] | None:
-        if not filter_seen and candidates is None:
+    def _candidates(self, candidates: Sequence[Any] | None, on_unknown: Unknown) -> npt.NDArray[np.bool_] | None:
+        if candidates is None:
             return None
-        allowed = np.ones((rows.height, len(position)), dtype=bool)
-        if candidates is not None:
-            ids = [str(c) for c in candidates]
-            _tell([c for c in ids if c not in position], "candidates", on_unknown, {}, None)
-            allowed[:] = False
-            allowed[:, [position[c] for c in ids if c in position]] = True
-        if filter_seen:
-            seen = rows.select(pl.int_range(pl.len()).alias("row"), "seen").explode("seen").drop_nulls()
-            index = seen["seen"].replace_strict(position, default=None, return_dtype=pl.Int64)
-            pairs = pl.DataFrame({"row": seen["row"], "item": index}).drop_nulls()
-            allowed[pairs["row"].to_numpy(), pairs["item"].to_numpy()] = False
-        return allowed
+        known = self._require_known("recommend")
+        ids = _ids(candidates, "candidates", "ids")
+        _refuse([c for c in ids if c not in known.position], "candidates", on_unknown)
+        mask = np.zeros(known.items.height, dtype=bool)
+        mask[[known.position[c] for c in ids if c in known.position]] = True
+        return mask
 
     def _pair_scorer(self) -> PairScorer:
         if self._scorer is None:
             known = self._require_known("recommend")
-            user_columns = {*known.users.columns, known.config.history_field} - {"history", "seen"}
-            self._scorer = PairScorer(
-                self.model, self.encoder, known.items, user_columns | {known.config.history_field}, _as_score
-            )
+            self._scorer = PairScorer(self.model, self.encoder, known.items, known.user_columns, _as_score)
         return self._scorer
 
     def _require_known(self, what: str) -> Known:
         if self.known is None:
             raise DataError(
-                f"{what} needs to know users and items, and this model was trained on plain rows. Train on an interaction log "
+                f"{what} needs to know users and items, and this model was trained on plain rows. Train on an "
+                f"interaction log "
                 "(data_config.dataset or data_config.log), or score rows with `score`."
             )
         return self.known
@@ -264,10 +256,10 @@ class Recommender:
         try:
             with filling(folder, last="bundle.json") as aside:
                 self._write(aside)
-        except OSError as error:
+        except (OSError, pl.exceptions.PolarsError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise CheckpointError(
-                f"the bundle {folder} could not be written: {error.strerror or error}. Free space or choose another "
-                "folder."
+                f"the bundle {folder} could not be written: {reason}. Free space or choose another folder."
             ) from error
         self.folder = folder
         return folder
@@ -280,7 +272,7 @@ class Recommender:
         if self.known is not None:
             self.known.save(folder)
         about = {"format": FORMAT, "intarsia": __version__, "model_class": self.config.model.model_class}
-        write_json(folder / "bundle.json", {**about, "metrics": self.metrics})
+        write_json(folder / "bundle.json", {**about, "known": self.known is not None, "metrics": self.metrics})
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu") -> Recommender:
@@ -291,31 +283,44 @@ class Recommender:
             device: Where the model goes.
 
         Raises:
-            CheckpointError: There is no bundle, it is damaged, or a version of intarsia wrote it that this one cannot read.
+            CheckpointError: There is no bundle, it is damaged, or a version of intarsia wrote it that this one cannot
+                read.
         """
         folder = find_bundle(Path(folder))
         about = _read_json(folder / "bundle.json")
         if about.get("format") != FORMAT:
             raise CheckpointError(
-                f"{folder} has the bundle format {about.get('format')!r}, written by intarsia {about.get('intarsia')}. This "
+                f"{folder} has the bundle format {about.get('format')!r}, written by intarsia {about.get('intarsia')}. "
+                f"This "
                 f"version ({__version__}) reads format {FORMAT}. Train anew, or use the version that wrote it."
             )
-        from intarsia.recommender.pipeline import load_pipeline
-
-        config = load_pipeline(folder / "pipeline.yaml").config
-        schema = Schema.from_json(_read_json(folder / "schema.json"))
-        encoder = FeatureEncoder.load(folder / "features")
-        model = build(config.model, schema, backend=config.train_config.embedding_backend)
+        try:
+            config, schema, encoder, model = _read(folder)
+        except (ConfigError, DataError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{folder} must hold a whole bundle. Received: {str(error).splitlines()[0]} Copy or train the bundle "
+                f"anew."
+            ) from error
         try:
             tensors = load_file(folder / "model.safetensors", device="cpu")
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
-                f"{folder / 'model.safetensors'} must hold the weights. Received: {error}. Copy or train the bundle anew."
+                f"{folder / 'model.safetensors'} must hold the weights. Received: {error}. Copy or train the bundle "
+                f"anew."
             ) from None
         _load_state(model, tensors, folder)
-        log = config.data_config.log
-        known = Known.load(folder, log) if log is not None else None
+        known = Known.load(folder, config.data_config.log or LogConfig()) if about.get("known") else None
         return cls(config, schema, encoder, model.to(device), known, about.get("metrics"), folder)
+
+
+def _read(folder: Path) -> tuple[PipelineConfig, Schema, FeatureEncoder, Model]:
+    """What a bundle holds beside weights, users and items."""
+    from intarsia.recommender.pipeline import load_pipeline
+
+    config = load_pipeline(folder / "pipeline.yaml").config
+    schema = Schema.from_json(_read_json(folder / "schema.json"))
+    encoder = FeatureEncoder.load(folder / "features")
+    return config, schema, encoder, build(config.model, schema, backend=config.train_config.embedding_backend)
 
 
 def find_bundle(folder: Path) -> Path:
@@ -335,7 +340,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} must be readable JSON. Received: {error}. Copy or train the bundle anew.") from None
+        raise CheckpointError(
+            f"{path} must be readable JSON. Received: {error}. Copy or train the bundle anew."
+        ) from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} must hold a JSON object. Received: {type(value).__name__}.")
     return value
@@ -352,7 +359,9 @@ def _load_state(model: Model, tensors: Mapping[str, Tensor], folder: Path) -> No
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise CheckpointError(f"the weights of {folder} belong to another model: {'; '.join(wrong[:3])}{more}. Use its own pipeline.yaml.")
+        raise CheckpointError(
+            f"the weights of {folder} belong to another model: {'; '.join(wrong[:3])}{more}. Use its own pipeline.yaml."
+        )
     model.load_state_dict(dict(tensors))
 
 
@@ -363,28 +372,31 @@ def _as_score(predictions: dict[str, Tensor]) -> Tensor:
     raise DataError("recommend needs one score a row; this model predicts classes. Use `score` on rows instead.")
 
 
-def _tell(
-    unknown: list[str],
-    what: str,
-    on_unknown: Unknown,
-    notes: dict[int, str],
-    numbers: Mapping[str, int] | None,
-    number: int | None = None,
-) -> None:
-    """Raises or notes unknown ids."""
-    if not unknown:
-        return
-    shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-    if on_unknown == "error":
+def _listed(values: Any, name: str, what: str) -> list[Any]:
+    """The values as a list; a lone value or a text is a mistake."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise DataError(f"`{name}` must be a list of {what}. Received: {values!r}. Put it into a list.")
+    return list(values)
+
+
+def _ids(values: Any, name: str, what: str) -> list[str]:
+    return [str(value) for value in _listed(values, name, what)]
+
+
+def _few(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+
+
+def _refuse(unknown: Sequence[str], what: str, on_unknown: Unknown) -> None:
+    """Raises where there are unknown ids and these are errors."""
+    if on_unknown not in get_args(Unknown):
+        raise DataError(f"on_unknown must be one of {', '.join(get_args(Unknown))}. Received: {on_unknown!r}.")
+    if unknown and on_unknown == "error":
         raise DataError(
-            f"{what} must be known to the model. Received {len(unknown)} unknown: {shown}. Correct them, or set on_unknown to "
-            "`warn` or `ignore`."
+            f"{what} must be known to the model. Received {len(unknown)} unknown: {_few(unknown)}. Correct them, or "
+            f"set "
+            "on_unknown to `warn` or `ignore`."
         )
-    if on_unknown == "warn":
-        for one in unknown:
-            place = number if numbers is None else numbers[one]
-            if place is not None:
-                notes[place] = f"unknown: {shown}" if numbers is None else "unknown user"
 
 
 __all__ = ["Recommender", "find_bundle"]
