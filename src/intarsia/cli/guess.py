@@ -321,10 +321,13 @@ def pipeline_text(starter: Starter, model_dir: str) -> str:
         "train_config:",
         "  optimizer: adam",
         "  learning_rate: 0.001",
-        f"  early_stop: {{metric: {'rmse' if starter.regression else 'auc'}, patience: 2}}  # keeps the best weights",
+        f"  early_stop: {{metric: {'rmse' if starter.regression else 'auc'}, patience: 2}}",
         "",
         "eval_config:",
         f"  metrics_set: [{'rmse, mae' if starter.regression else 'auc, logloss'}]",
+        "",
+        "export_config:",
+        "  exporter_type: best         # keeps the weights of the best evaluation, not those of the last step",
         "",
     ]
     return "\n".join(lines)
