@@ -285,8 +285,6 @@ def _paint_box(axes: Axes, box: Box, x: float, y: float, depth: int) -> None:
     )
     text: dict[str, Any] = {"va": "center", "zorder": 2 * depth + 1.5}
     if box.inside is not None:
-        text["bbox"] = {"fc": fill, "ec": "none", "pad": 1.0}
-        text["zorder"] = 2 * depth + 2.8
         axes.text(x + PAD, y + LINE * 0.75, box.title, size=TEXT, weight="bold", color="#666a73", **text)
         if box.lines:
             axes.text(
@@ -320,8 +318,8 @@ def _paint_edge(
     points = [_port(picture, number, source, below=True), *picture.layout.lanes[number]]
     points.append(_port(picture, number, target, below=False))
     points = [(x + corner[0], y + corner[1]) for x, y in points]
-    if source.startswith("@"):  # from the border, behind the header
-        points[0] = (points[0][0], points[0][1] - LINE - PAD)
+    if source.startswith("@"):  # from the border, beneath the header
+        points[0] = (points[0][0], points[0][1] - PAD / 2)
     if target == OUT:
         points[-1] = (points[-1][0], points[-1][1] + INNER)
     vertices, codes = [points[0]], [Curve.MOVETO]
