@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,6 +87,8 @@ def doctor(json: Json = False) -> None:
 
 def examine() -> Health:
     """Looks at Python, packages, accelerators, extras and folders."""
+    import platform
+
     from intarsia import __version__
 
     health = Health()
@@ -126,6 +126,8 @@ def examine() -> Health:
 
 def requirements() -> Iterator[Requirement]:
     """What the installed package says that it needs; nothing where it is not installed."""
+    from importlib import metadata
+
     try:
         lines = metadata.requires("intarsia") or []
     except metadata.PackageNotFoundError:
@@ -191,6 +193,8 @@ def _package(requirement: Requirement, problems: list[Problem]) -> dict[str, Any
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
