@@ -86,8 +86,13 @@ def fit(
         >>> rec.recommend(history=[[50, 181, 258]], k=10)         # doctest: +SKIP
     """
     loaded, frames = _loaded(model, data, overrides)
-    if frames is not None:
-        frames = {**frames, **{k: v for k, v in (("valid", valid), ("test", test)) if v is not None}}
+    parts = {name: frame for name, frame in (("valid", valid), ("test", test)) if frame is not None}
+    if parts and frames is None:
+        raise DataError(
+            f"`valid` and `test` are data frames beside `data`. Received: {', '.join(parts)} without a data frame as "
+            "`data`. Give the training rows too, or name files in the pipeline."
+        )
+    frames = None if frames is None else frames | parts
     return run(loaded, run_dir=run_dir, frames=frames, resume=resume).recommender
 
 

@@ -57,7 +57,7 @@ _UNAVAILABLE = {
     "model_config.seq_att_groups": "attention groups of the older models (use sequence_features of a feature group)",
     "model_config.model_params.task_towers": "task towers",
 }
-"""Known fields that no model of this version can honour: refused, so that no one trains something else than they wrote."""
+"""Known fields that no model of this version can honour: refused, so that nobody trains what they did not write."""
 
 
 def _available(loaded: LoadedConfig) -> LoadedConfig:
