@@ -7,8 +7,9 @@ All groups of a model are looked up together, in one fused pass per batch.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from intarsia.nn.embedding.pooling import segment_pool
 from intarsia.nn.embedding.spec import Pooling
 
 SHARED = "shared"
+WIDE_INITIALIZER = {"truncated_normal_initializer": {"mean": 0.0, "stddev": 0.01}}
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,14 @@ class Group:
     def key(self, spec: FeatureSpec) -> str:
         """Name of the feature's vectors among all looked-up vectors."""
         return f"{self.name}/{spec.name}"
+
+    def initializer(self, spec: FeatureSpec) -> Mapping[str, Any] | None:
+        """How the feature's table starts. Weights of a wide group start near zero unless the feature says otherwise.
+
+        (EasyRec starts them as any other table, with standard deviation 1 where they are one number wide, so that a
+        linear model begins by forgetting noise.)
+        """
+        return WIDE_INITIALIZER if self.wide and spec.initializer is None else spec.initializer
 
     def table(self, spec: FeatureSpec) -> str:
         """Name of the feature's table."""
@@ -199,7 +209,7 @@ class GroupEmbedder(nn.Module):
                         table,
                         spec.num_ids,
                         group.width(spec),
-                        spec.initializer,
+                        group.initializer(spec),
                         "wide" if group.wide else "deep",
                     )
                     _check_same(tables.setdefault(table, wanted), wanted, group, spec)
@@ -211,7 +221,9 @@ class GroupEmbedder(nn.Module):
                     self._numbers[key] = group, spec
                     if group.is_embedded(spec):
                         weight = torch.empty(spec.width, group.width(spec))
-                        initialize_table_(weight, TableSpec(key, spec.width, group.width(spec), spec.initializer))
+                        initialize_table_(
+                            weight, TableSpec(key, spec.width, group.width(spec), group.initializer(spec))
+                        )
                         self.projections[module_name(key)] = nn.Parameter(weight)
         for table_spec, lookup in extra:
             tables.setdefault(table_spec.name, table_spec)

@@ -41,11 +41,38 @@ def _options(
     ] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from in the code.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more: cache hits, files read.")] = False,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="Import a module first, which registers components of your own."
+        ),
+    ] = None,
 ) -> None:
     log = logging.getLogger("intarsia")
     log.setLevel(logging.INFO if verbose else logging.WARNING)
     if not any(isinstance(handler, _StandardError) for handler in log.handlers):
         log.addHandler(_StandardError())
+    for name in modules or []:
+        _import(name)
+
+
+def _import(name: str) -> None:
+    """Imports a module that the user names, from the working directory too.
+
+    Raises:
+        ConfigError: There is no such module, or it does not import.
+    """
+    import importlib
+
+    sys.path.insert(0, os.getcwd())
+    try:
+        importlib.import_module(name)
+    except IntarsiaError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"--import names a module that can be imported. Received: {name} ({error})") from error
+    finally:
+        sys.path.remove(os.getcwd())
 
 
 class _StandardError(logging.Handler):

@@ -77,7 +77,7 @@ def resolve_dataset(name: str) -> tuple[DatasetEntry, Path | None]:
         hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(dataset_names())}."
         raise DataError(
             f"dataset must name an entry of the catalogue. Received: {name!r}. {hint} A local copy is named as "
-            f"`ml-100k:folder`."
+            "`ml-100k:folder`."
         )
     entry: DatasetEntry = importlib.import_module(f"intarsia.data.catalogue.{_MODULES[label]}").ENTRY
     return entry, folder

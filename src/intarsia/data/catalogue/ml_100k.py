@@ -78,6 +78,11 @@ def _year(column: pl.Expr) -> pl.Expr:
     return column.str.extract(r"^(\d{4})$", 1)
 
 
+_VECTOR: dict[str, object] = {
+    "embedding_dim": 16,
+    "initializer": {"truncated_normal_initializer": {"stddev": 0.02}},
+}
+
 ENTRY = DatasetEntry(
     name="ml-100k",
     title="MovieLens 100K: 100,000 ratings (1 to 5) of 943 users for 1,682 movies",
@@ -115,29 +120,29 @@ ENTRY = DatasetEntry(
         },
         "feature_config": {
             "features": [
-                {"input_names": ["user_id"], "vocab": "auto", "embedding_dim": 16},
+                {"input_names": ["user_id"], "vocab": "auto", **_VECTOR},
                 {
                     "input_names": ["age"],
                     "feature_type": "RawFeature",
                     "boundaries": [18, 25, 35, 45, 50, 56],
-                    "embedding_dim": 16,
+                    **_VECTOR,
                 },
-                {"input_names": ["gender"], "vocab": "auto", "embedding_dim": 16},
-                {"input_names": ["occupation"], "vocab": "auto", "embedding_dim": 16},
-                {"input_names": ["item_id"], "vocab": "auto", "embedding_dim": 16, "embedding_name": "item"},
-                {"input_names": ["release_year"], "vocab": "auto", "embedding_dim": 16},
+                {"input_names": ["gender"], "vocab": "auto", **_VECTOR},
+                {"input_names": ["occupation"], "vocab": "auto", **_VECTOR},
+                {"input_names": ["item_id"], "vocab": "auto", **_VECTOR, "embedding_name": "item"},
+                {"input_names": ["release_year"], "vocab": "auto", **_VECTOR},
                 {
                     "input_names": ["genres"],
                     "feature_type": "TagFeature",
                     "vocab": "auto",
-                    "embedding_dim": 16,
+                    **_VECTOR,
                     "combiner": "mean",
                 },
                 {
                     "input_names": ["history"],
                     "feature_type": "SequenceFeature",
                     "vocab": "auto",
-                    "embedding_dim": 16,
+                    **_VECTOR,
                     "embedding_name": "item",
                     "sequence_combiner": {"attention": {}},
                 },
