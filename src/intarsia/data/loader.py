@@ -122,7 +122,7 @@ def check_loader_arguments(batch_size: int, prefetch: int, rank: int, world_size
 
 
 def prefetched(make: Callable[[], Iterator[T]], size: int) -> Iterator[T]:
-    """The items of an iterator, up to `size` of them made ahead by a thread.
+    """The items of an iterator, up to `size` of them made ahead by a thread, the one it is working on included.
 
     An exception of the iterator is raised at the place of the item it prevented, with its own traceback. When
     the result is dropped or closed early, the thread stops after the item it is working on.
@@ -134,27 +134,26 @@ def prefetched(make: Callable[[], Iterator[T]], size: int) -> Iterator[T]:
     if size == 0:
         yield from make()
         return
-    items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=size)
+    items: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    room = threading.Semaphore(size)
     stop = threading.Event()
-
-    def put(item: T | None, error: BaseException | None = None) -> bool:
-        while not stop.is_set():
-            try:
-                items.put((item, error), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
 
     def work() -> None:
         try:
-            for item in make():
-                if not put(item):
+            source = make()
+            while True:
+                room.acquire()
+                if stop.is_set():
                     return
+                try:
+                    item = next(source)
+                except StopIteration:
+                    items.put((None, _END))
+                    return
+                items.put((item, None))
                 del item  # a large item must not outlive its turn while the next one is made
-            put(None, _END)
         except BaseException as error:  # handed to the reader, who raises it
-            put(None, error)
+            items.put((None, error))
 
     thread = threading.Thread(target=work, name="intarsia-prefetch", daemon=True)
     thread.start()
@@ -165,15 +164,12 @@ def prefetched(make: Callable[[], Iterator[T]], size: int) -> Iterator[T]:
                 return
             if error is not None:
                 raise error
+            room.release()
             yield item  # type: ignore[misc]
             item = None
     finally:
         stop.set()
-        while not items.empty():  # a writer that waits for room sees the stop at once
-            try:
-                items.get_nowait()
-            except queue.Empty:
-                break
+        room.release()
         thread.join()
 
 

@@ -22,8 +22,8 @@ from intarsia.data.schema import Schema
 
 LOG = logging.getLogger("intarsia")
 
-MAX_BUFFER_BYTES = 1 << 28
-"""Bytes of row groups, as stored and uncompressed, that are mixed at a time."""
+MAX_BUFFER_BYTES = 1 << 27
+"""Bytes of row groups, before encoding, that are mixed at a time. A constant, since the order of the rows follows."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class StreamingSource:
     the epoch. It is not a permutation over all rows, as that of a `Loader` is: rows mix with those of the groups that
     fall into the same buffer.
 
-    Memory holds one buffer, and two more where `prefetch` is on: one that waits and one that is being read.
+    Memory holds one buffer, and one more where `prefetch` is on, which is being read or waits.
 
     Args:
         groups: The pieces.

@@ -289,6 +289,8 @@ def _read_group(
     try:
         table = reader.read_row_group(group, columns=needed)
         frame = pl.from_arrow(table)
+    except MemoryError:  # Arrow's own is one of its exceptions, too, and says nothing of the file
+        raise
     except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
         raise DataError(
             f"{path}: row group {group} of {reader.metadata.num_row_groups} must be readable. It is damaged or cut "
