@@ -20,7 +20,7 @@ from intarsia.data.features import FeatureEncoder
 from intarsia.data.labels import check_labels, label_columns, labels_from, weights_from
 from intarsia.data.schema import FeatureSpec, Schema
 from intarsia.evaluation.metrics import build_metrics
-from intarsia.recommender.prepare import data_options, feature_configs, label_name, metric_columns
+from intarsia.recommender.prepare import data_options, encoded_features, label_name, metric_columns
 
 if TYPE_CHECKING:
     from intarsia.config.load import LoadedConfig
@@ -89,7 +89,7 @@ class _Checkup:
         self.config = loaded.config
         self.data = data_options(self.config)
         self.label = label_name(self.config)
-        self.encoder = FeatureEncoder(feature_configs(self.config), self.data)
+        self.encoder = FeatureEncoder(encoded_features(self.config), self.data)
         self.report = Report()
 
     def run(self) -> Report:

@@ -204,7 +204,7 @@ class _Opener:
         self.base_dir = base_dir
         self.rank, self.world_size = rank, world_size
         self.label = label_name(config)
-        self.encoder = encoder or FeatureEncoder(_with_histories(config), self.data, base_dir=base_dir)
+        self.encoder = encoder or FeatureEncoder(encoded_features(config), self.data, base_dir=base_dir)
         self.uses_cache = self.data.use_cache and encoder is None
         self.ids = metric_columns(config)
 
@@ -566,7 +566,7 @@ def _windows(
     return replace(column, starts=starts, ends=ends)
 
 
-def _with_histories(config: PipelineConfig) -> list[FeatureConfig]:
+def encoded_features(config: PipelineConfig) -> list[FeatureConfig]:
     """The features; of histories the latest items are kept, at most `max_history`, unless the pipeline says else."""
     features = feature_configs(config)
     if config.data_config.log is None and config.data_config.dataset is None:
