@@ -132,7 +132,7 @@ def test_a_share_keeps_whole_people(raw, tmp_path, share):
 def test_missing_files_are_named(raw, tmp_path):
     (raw / "behavior_log.csv").unlink()
     (raw / "ad_feature.csv").unlink()
-    with pytest.raises(DataError, match="Missing: ad_feature.csv, behavior_log.csv. Received: raw_sample.csv, us"):
+    with pytest.raises(DataError, match=r"Missing: ad_feature.csv, behavior_log.csv. Received: raw_sample.csv, us"):
         convert(raw, tmp_path / "out")
     with pytest.raises(DataError, match=r"no such folder. Download .* https://tianchi.aliyun.com/dataset/56"):
         convert(tmp_path / "nowhere", tmp_path / "out")
@@ -141,7 +141,7 @@ def test_missing_files_are_named(raw, tmp_path):
 def test_missing_columns_are_named(raw, tmp_path):
     path = raw / "behavior_log.csv"
     path.write_text(path.read_text().replace("btag,cate", "kind,category", 1))
-    with pytest.raises(DataError, match="behavior_log.csv must name .* Missing: btag, cate. Received: user, time"):
+    with pytest.raises(DataError, match=r"behavior_log.csv must name .* Missing: btag, cate. Received: user, time"):
         convert(raw, tmp_path / "out", share=1)
 
 

@@ -158,7 +158,7 @@ def test_area_under_curve_counts_ties_half():
 
 
 def test_too_small_data_are_refused(tmp_path):
-    message = re.escape("Received: num_users=3, num_rows=150000, mean_history=6.0. Ask for more.")
+    message = re.escape("Received: num_users=3, num_rows=150000, mean_history=8.0. Ask for more.")
     with pytest.raises(DataError, match=message):
         generate(tmp_path, num_users=3)
     with pytest.raises(DataError, match="at least 10 users, 100 rows"):

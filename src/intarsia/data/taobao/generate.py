@@ -42,6 +42,8 @@ SWITCH = 0.12
 """Chance that a behaviour opens a run in another cluster."""
 STRAY = 0.12
 """Chance that a behaviour strays from the run's cluster."""
+LOYAL = 0.7
+"""Chance that a behaviour of a run is about the person's usual brand of the cluster."""
 AIMED = 0.4
 """Chance that an ad is drawn from the cluster of the history's latest run."""
 INTEREST_WEIGHT = 6.0
@@ -71,7 +73,7 @@ class Generated:
 
 
 def generate(
-    out_dir: str | Path, *, num_users: int = 4000, num_rows: int = 150_000, mean_history: float = 6.0, seed: int = 17
+    out_dir: str | Path, *, num_users: int = 4000, num_rows: int = 150_000, mean_history: float = 8.0, seed: int = 17
 ) -> Generated:
     """Writes `train.csv`, `test.csv` and `truth.json`; the same arguments give the same files.
 
@@ -278,6 +280,11 @@ def _histories(
     stray = rng.random(len(owner)) < STRAY
     category = _pick(rng, shop.category_cluster, np.where(stray, rng.integers(CLUSTERS, size=len(owner)), run))
     brand = _pick(rng, shop.brand_category, category)
+    # In each cluster a person mostly returns to one brand.
+    brand_cluster = shop.category_cluster[shop.brand_category]
+    usual = _pick(rng, brand_cluster, np.tile(np.arange(CLUSTERS), num_users)).reshape(num_users, CLUSTERS)
+    brand = np.where(~stray & (rng.random(len(owner)) < LOYAL), usual[owner, run], brand)
+    category = shop.brand_category[brand]
 
     past = np.floor(before[user] + daily[user] * day).astype(np.int64)
     length = np.minimum(past, MAX_HISTORY)
