@@ -76,7 +76,7 @@ def fetch_dataset(
 def taobao_generate(
     out: Annotated[Path, typer.Argument(help="Folder for train.csv, test.csv and truth.json.")],
     users: Annotated[int, typer.Option(min=1, help="People.")] = 4000,
-    rows: Annotated[int, typer.Option(min=1, help="Rows of both files together.")] = 180_000,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of both files together.")] = 150_000,
     seed: Annotated[int, typer.Option(help="Source of all draws.")] = 17,
     json: Json = False,
 ) -> None:
@@ -93,6 +93,8 @@ def taobao_convert(
     ],
     out: Annotated[Path, typer.Argument(help="Folder for train.csv and test.csv.")],
     share: Annotated[float, typer.Option(help="Share of the people that is kept.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Which people are chosen.")] = 17,
+    share: Annotated[float, typer.Option(help="Share of the people that is kept, above 0 and up to 1.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Which people are chosen.")] = 17,
     json: Json = False,
 ) -> None:

@@ -115,8 +115,8 @@ def convert(
     Args:
         raw_dir: Folder with the publisher's four files, unpacked.
         out_dir: Folder, made where it is missing.
-        share: Share of the people that is kept, above 0 and up to 1. Memory peaks at about 70
-            bytes for each of their behaviours: 3 GB for a share of 0.05, 50 GB for everybody.
+        share: Share of the people that is kept, above 0 and up to 1. Memory peaks at about 70 bytes
+            for each of their behaviours: 3 GB for a share of 0.05, 50 GB for everybody.
         max_history: Steps of a history that are kept.
         seed: Which people are chosen.
 
