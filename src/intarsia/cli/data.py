@@ -94,8 +94,6 @@ def taobao_convert(
     out: Annotated[Path, typer.Argument(help="Folder for train.csv and test.csv.")],
     share: Annotated[float, typer.Option(help="Share of the people that is kept.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Which people are chosen.")] = 17,
-    share: Annotated[float, typer.Option(help="Share of the people that is kept, above 0 and up to 1.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Which people are chosen.")] = 17,
     json: Json = False,
 ) -> None:
     """Turn Taobao's public raw files into samples with histories."""
