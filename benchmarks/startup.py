@@ -147,8 +147,8 @@ def main() -> None:
         print(f"  {name:<40}{value:>8.3f}s")
     if options.json:
         load = os.getloadavg()[0]
-        found = {"seconds": times, "modules": modules, "imports": heaviest, "load": load, "cores": os.cpu_count()}
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        figures = {"seconds": times, "modules": modules, "imports": heaviest, "load": load, "cores": os.cpu_count()}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if problems:
         sys.exit("FAILED: " + "; ".join(problems))
 

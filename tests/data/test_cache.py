@@ -71,7 +71,7 @@ def assert_same(found: SampleDataset | None, expected: SampleDataset) -> None:
 
 
 def test_round_trip_is_mapped_into_memory(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="intarsia")
     cache = EncodedCache(tmp_path / "c")
     dataset = make_dataset()
     assert cache.load("k1") is None

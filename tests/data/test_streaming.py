@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.config.schema import PipelineConfig
@@ -58,6 +58,7 @@ def rows_in(batches):
 sizes_of_groups = st.lists(st.integers(0, 9), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(sizes_of_groups, st.integers(1, 12), st.booleans(), st.integers(0, 3), st.booleans())
 def test_without_shuffling_batches_are_those_in_memory(sizes, batch_size, drop, start, known):
     memory = Loader(piece(0, sum(sizes)), batch_size, drop_remainder=drop)
@@ -66,6 +67,7 @@ def test_without_shuffling_batches_are_those_in_memory(sizes, batch_size, drop, 
     assert stream.batches_per_epoch == (memory.batches_per_epoch if known else None)
 
 
+@settings(deadline=None)
 @given(sizes_of_groups, st.integers(1, 12), st.integers(1, 4), st.integers(1, 4))
 def test_shuffling_gives_every_row_once_whatever_the_batch_size(sizes, batch_size, buffer, epoch):
     stream = StreamingSource(groups_of(sizes), batch_size, True, 7, buffer_groups=buffer)
@@ -77,6 +79,7 @@ def test_shuffling_gives_every_row_once_whatever_the_batch_size(sizes, batch_siz
         assert read(stream, epoch, start) == batches[start:]
 
 
+@settings(deadline=None)
 @given(sizes_of_groups, st.integers(1, 12), st.integers(1, 3), st.booleans())
 def test_processes_share_each_global_batch(sizes, batch_size, world, shuffle):
     options = {"shuffle": shuffle, "seed": 1, "buffer_groups": 3}
