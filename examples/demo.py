@@ -24,8 +24,8 @@ from intarsia.data.labels import group_ids
 from intarsia.data.log import LABEL, split_rows
 from intarsia.evaluation.metrics.counting import auc, grouped_auc
 from intarsia.recommender.fit import Fitted, run
+from intarsia.recommender.parts import open_log
 from intarsia.recommender.pipeline import load_pipeline
-from intarsia.recommender.prepare import open_log
 from intarsia.training.progress import make_reporter
 
 HERE = Path(__file__).parent
@@ -84,9 +84,11 @@ def show_items(title: str, found: pl.DataFrame) -> None:
 def main() -> None:
     """Runs the demo."""
     started = time.perf_counter()
-    console.print("[bold]MovieLens 100K[/bold]: " + (ARGUMENTS.data_dir or f"{default_folder() / 'ml-100k'} (fetched if absent)"))
+    place = ARGUMENTS.data_dir or f"{default_folder() / 'ml-100k'} (fetched if absent)"
+    console.print(f"[bold]MovieLens 100K[/bold]: {place}")
     results: dict[str, dict[str, float | None]] = {"popularity": popularity()}
-    for title, name, quiet in (("logistic regression", "movielens_logistic", True), ("ranker", "movielens_ranker", False)):
+    pipelines = (("logistic regression", "movielens_logistic", True), ("ranker", "movielens_ranker", False))
+    for title, name, quiet in pipelines:
         console.print(f"training: {title}")
         fitted = trained(name, quiet)
         results[title] = {metric: value.value for metric, value in fitted.evaluations["test"].values.items()}

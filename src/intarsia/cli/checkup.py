@@ -20,7 +20,7 @@ from intarsia.data.features import FeatureEncoder
 from intarsia.data.labels import check_labels, label_columns, labels_from, weights_from
 from intarsia.data.schema import FeatureSpec, Schema
 from intarsia.evaluation.metrics import build_metrics
-from intarsia.recommender.prepare import data_options, encoded_features, label_name, metric_columns
+from intarsia.recommender.options import data_options, encoded_features, label_name, metric_columns
 
 if TYPE_CHECKING:
     from intarsia.config.load import LoadedConfig

@@ -17,7 +17,8 @@ from intarsia.data.features import FeatureEncoder
 from intarsia.data.labels import drop_unlabelled, label_columns
 from intarsia.data.log import histories, split_rows
 from intarsia.data.reading import ReadResult, iter_row_groups, read_table, resolve_paths, row_group_index
-from intarsia.recommender.prepare import data_options, label_name, metric_columns, open_log, random_split
+from intarsia.recommender.options import data_options, label_name, metric_columns
+from intarsia.recommender.parts import open_log, random_split
 
 Level = Literal["error", "warning", "note"]
 Kind = Literal["pipeline", "data"]

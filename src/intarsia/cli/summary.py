@@ -14,8 +14,9 @@ from intarsia.core.errors import DataError
 from intarsia.data.schema import FeatureSpec, Schema
 from intarsia.models.base import Model
 from intarsia.models.catalogue import build
+from intarsia.recommender.options import feature_configs
 from intarsia.recommender.pipeline import located
-from intarsia.recommender.prepare import feature_configs, prepare, schema_without_data
+from intarsia.recommender.prepare import prepare, schema_without_data
 
 if TYPE_CHECKING:
     from intarsia.config.load import LoadedConfig

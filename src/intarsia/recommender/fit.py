@@ -25,8 +25,9 @@ from intarsia.evaluation.evaluate import Evaluation, evaluate
 from intarsia.evaluation.metrics import build_metrics
 from intarsia.evaluation.metrics.base import MetricValue
 from intarsia.models.catalogue import build
+from intarsia.recommender.options import label_name
 from intarsia.recommender.pipeline import load_pipeline, located, pipeline_from, short_form
-from intarsia.recommender.prepare import Prepared, label_name, prepare
+from intarsia.recommender.prepare import Prepared, prepare
 from intarsia.recommender.recommender import Recommender
 from intarsia.training.distributed import join_world
 from intarsia.training.protocols import Reporter

@@ -118,7 +118,7 @@ class Recommender:
         Returns:
             Values by metric name, number of rows, seconds.
         """
-        from intarsia.recommender.prepare import evaluate_on, open_part
+        from intarsia.recommender.measure import evaluate_on, open_part
 
         return evaluate_on(self, open_part(self, data))
 
