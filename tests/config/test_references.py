@@ -132,7 +132,7 @@ def test_a_right_file_has_no_errors() -> None:
             "package_input: item_block",
             "package_input: item_blok",
             "16: model_config.backbone.blocks[1].inputs[0]."
-            "package_input: `item_blok` is neither a block nor a package. Did you mean `item_block`?",
+            "package_input: `item_blok` is neither a block nor a package nor a feature group. Did you mean `item_block`?",
         ),
         (
             "concat_blocks: [main]",

@@ -238,7 +238,12 @@ class _Graph:
             ("feature_group_name", (self.groups, own, main), "is no feature group", "feature groups"),
             ("block_name", blocks, "is no block", "blocks"),
             ("package_name", (self.packages,), "is no package", "packages"),
-            ("package_input", (*blocks, self.packages), "is neither a block nor a package", "blocks and packages"),
+            (
+                "package_input",
+                (*blocks, self.packages, self.groups),
+                "is neither a block nor a package nor a feature group",
+                "blocks, packages and feature groups",
+            ),
         ):
             node = _get(item, key)
             text = _text(node)

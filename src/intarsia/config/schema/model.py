@@ -148,7 +148,7 @@ class BlockInput(StrictModel):
     reset_input: InputLayer | None = None
     """Input layer options that the called package uses from now on."""
     package_input: str | None = None
-    """Block or package whose output the called package receives."""
+    """Block, package or feature group whose output the called package receives."""
     package_input_fn: str | None = None
     """One-argument lambda of package_input."""
 
