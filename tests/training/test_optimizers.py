@@ -200,3 +200,17 @@ def test_a_model_of_tables_only_and_one_without_tables():
     assert dense.table_parts == []
     dense.dense_parameters["weight"].grad = torch.tensor([[3.0, 4.0]])
     assert dense.norm() == 5
+
+
+def test_l2_of_whole_tables_reaches_the_tables_of_its_message():
+    message = {**config("sgd", 0.5), "embedding_l2": 0.25}
+    optimizers = build(toy.ToyModel(wide=True), optimizer_config=[config("ftrl", 0.3), message, config("adam", 0.2)])
+    slots = {part.rate_name: part.optimizer.state_dict()["tables"] for part in optimizers.table_parts}
+    assert {name: set(table) for name, table in slots["lr_tables"].items()} == {"user": {"l2_paid"}}
+    assert {name: set(table) for name, table in slots["lr_wide"].items()} == {"item": {"sum", "linear"}}
+
+
+def test_l2_of_tables_in_the_message_of_the_rest_is_an_error():
+    rest = {**config("adam", 0.2), "embedding_l2": 0.25}
+    with pytest.raises(ConfigError, match=r"serves no tables. Received `embedding_l2: 0.25` in the last of 2"):
+        build(toy.ToyModel(), optimizer_config=[config("sgd", 0.5), rest])

@@ -207,6 +207,11 @@ def optimizer_messages(config: TrainConfig) -> list[OptimizerConfig]:
         names = [n for n in type(message).model_fields if n.endswith("_optimizer") and getattr(message, n) is not None]
         if len(names) > 1:
             raise ConfigError(f"`optimizer_config` takes one optimizer. Received {', '.join(names)}. Keep one of them.")
+    if len(messages) > 1 and messages[-1].embedding_l2 > 0:
+        raise ConfigError(
+            "The last of several `optimizer_config` serves no tables. Received `embedding_l2: "
+            f"{messages[-1].embedding_l2:g}` in the last of {len(messages)}. Move it to one of the others."
+        )
     if config.learning_rate is not None:
         messages = [_with_rate(message, config.learning_rate) for message in messages]
     return messages

@@ -131,6 +131,7 @@ def build_table_parts(tables: Tables, messages: Sequence[OptimizerConfig], needs
                     lr=schedule(0),
                     groups=sorted(own & served),
                     needs_gradients=needs_gradients,
+                    l2=message.embedding_l2,
                     **options,
                 )
                 parts.append(TablePart(f"{prefix}/{word}", f"lr_{word}", optimizer, schedule))
@@ -141,7 +142,7 @@ def table_options(message: OptimizerConfig) -> tuple[str, dict[str, float]]:
     """Kind and options of the table optimizer that stands for a message.
 
     Adam on tables is its lazy form, and weight decay does not reach tables: both would otherwise touch every row at
-    every step.
+    every step. `embedding_l2` does reach them.
     """
     kind, given = message.chosen
     options: Any = given

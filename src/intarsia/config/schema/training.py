@@ -160,7 +160,7 @@ class Adam(_Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (not on tables)."""
+    """Adam with decoupled weight decay (not on tables; they have embedding_l2)."""
 
     weight_decay: float = Field(default=1e-6, ge=0)
     """Decoupled weight decay."""
@@ -252,6 +252,10 @@ class OptimizerConfig(StrictModel):
     """Decay of that average."""
     embedding_learning_rate_multiplier: float = Field(default=1.0, ge=0)
     """Factor of the learning rate of tables."""
+    embedding_l2: float = Field(default=0.0, ge=0)
+    """L2 regularization of whole tables: embedding_l2 / 2 * sum of the squares of all rows is added to the loss; a row
+    pays when it is read, for all updates since it was read last. (`embedding_regularization` of a model counts a row
+    as often as the batch reads it.) Not in EasyRec."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from intarsia.core.errors import BuildError, CheckpointError
+from intarsia.core.errors import BuildError, CheckpointError, TrainingError
 from intarsia.nn.embedding.collection import EmbeddingCollection
 from intarsia.nn.embedding.fbgemm import FbgemmEngine
 from intarsia.nn.embedding.fused import FusedTable
 from intarsia.nn.embedding.memory import table_zeros
+from intarsia.nn.embedding.rows import read_rows
 from intarsia.nn.table_optim.gradients import Collections, gradient, listed
 
+_PAID = "l2_paid"  # The last step for which a row has paid its share of `regularize`.
 _CACHED = 1 << 17  # Numbers of one kind (weights, or one slot of state) that fit the cache beside the others.
 
 
@@ -52,7 +55,7 @@ class TableOptimizer(ABC):
 
     A step sums the gradients of repeated ids and changes each touched row once; its cost does not depend on the size
     of the tables. Rows that no batch reads keep their values and their state to the last bit, whatever momentum or
-    decay the optimizer has. Weight decay is not applied to tables.
+    decay the optimizer has. Weight decay is not applied to tables; `regularize` is the L2 penalty that is.
 
     Args:
         collections: One collection, or several whose tables have different names.
@@ -70,6 +73,7 @@ class TableOptimizer(ABC):
         self.param_groups: list[dict[str, Any]] = [{"params": [target.weight for target in self.targets], "lr": lr}]
         self.num_steps = 0
         self._state: dict[int, dict[str, Tensor]] = {}
+        self._l2 = 0.0
         for target in self.targets:
             target.collection.set_engine(target.table.name, None)
 
@@ -82,11 +86,38 @@ class TableOptimizer(ABC):
         """Sets the learning rate of the next update."""
         self.param_groups[0]["lr"] = lr
 
+    def regularize(self, l2: float) -> None:
+        """Adds l2 / 2 * sum of w^2 over whole tables to what is minimized. To be called before the first step.
+
+        A row pays when it is read, for all steps since it was read last: with n such steps its gradient becomes
+
+            g + c w,   c = (1 - (1 - lr l2)^n) / lr,   which is about n l2
+
+        so that a row is pulled to 0 as often as the dense penalty would, however rarely it occurs, and rows that
+        nobody reads cost nothing. c w is what n steps of gradient descent at the present rate take away. Each row's
+        last step is part of the state (one number a row; exact for 2^24 steps). Gradients that are measured or scaled
+        before the step do not contain the penalty.
+
+        Args:
+            l2: Strength.
+
+        Raises:
+            BuildError: l2 is negative, or FBGEMM updates a table.
+        """
+        if l2 < 0:
+            raise BuildError(f"the strength of L2 regularization is at least 0. Received l2={l2:g}")
+        if l2 > 0 and any(target.engine is not None for target in self.targets):
+            raise BuildError(
+                "FBGEMM applies gradients in the backward pass, so L2 regularization of whole tables cannot be added. "
+                f"Received l2={l2:g}. Use backend `torch` or `auto`"
+            )
+        self._l2 = l2
+
     def step(self) -> None:
         """One update of the rows that have a gradient.
 
         Raises:
-            TrainingError: A table has a dense gradient.
+            TrainingError: A table has a dense gradient, or lr * l2 is not below 1.
         """
         self.num_steps += 1
         with torch.no_grad():
@@ -149,16 +180,34 @@ class TableOptimizer(ABC):
             values.fill_(self.slot(name).start)
         self._state[self.targets.index(target)] = state
 
+    def _regularize(self, weight: Tensor, paid: Tensor, rows: Tensor, grads: Tensor) -> None:
+        """Adds to the gradients what the rows owe, and notes that they have paid."""
+        share = self.lr * self._l2
+        if share >= 1:
+            raise TrainingError(
+                "learning rate * embedding_l2 is the share of a row that one step of gradient descent takes away, and "
+                f"must be below 1. Received {self.lr:g} * {self._l2:g}. Lower one of them"
+            )
+        steps = self.num_steps - read_rows(paid, rows)
+        paid.index_fill_(0, rows, float(self.num_steps))
+        strength = -torch.expm1(steps * math.log1p(-share)) / self.lr if share > 0 else steps * self._l2
+        grads.addcmul_(read_rows(weight, rows), strength.unsqueeze(1))
+
     def _update_in_parts(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
         """Updates so many rows at a time that what is read is still in the cache when it is written back."""
         part = rows.shape[0] if weight.device.type != "cpu" else max(1, _CACHED // weight.shape[1])
         for start in range(0, rows.shape[0], part):
-            self.update(weight, state, rows[start : start + part], grads[start : start + part])
+            some, their = rows[start : start + part], grads[start : start + part]
+            if self._l2 > 0:
+                self._regularize(weight, state[_PAID], some, their)
+            self.update(weight, state, some, their)
 
     def _slots(self, place: int) -> dict[str, Tensor]:
         if place not in self._state:
             weight = self.targets[place].weight
             kinds = {name: self.slot(name) for name in self.slots}
+            if self._l2 > 0:
+                kinds[_PAID] = Slot(row_wise=True)
             self._state[place] = {
                 name: table_zeros(weight.shape[:1] if kind.row_wise else weight.shape, weight.device)
                 for name, kind in kinds.items()
@@ -185,6 +234,7 @@ class TableOptimizer(ABC):
                     shape = tuple(slots[name].shape) if name in slots else None
                     if shape != expected:
                         out.append(f"table `{spec.name}`, `{name}`: expected shape {expected}, found {shape}")
+                out += [f"table `{spec.name}`: unknown `{name}`" for name in slots if name not in self._slots(place)]
         return out + [f"state of an unknown table `{name}`" for name in found]
 
 

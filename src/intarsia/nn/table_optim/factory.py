@@ -43,6 +43,7 @@ def make_table_optimizer(
     lr: float,
     groups: Collection[str] | None = None,
     needs_gradients: bool = False,
+    l2: float = 0.0,
     **options: float,
 ) -> TableOptimizer:
     """The optimizer of that name, on the backend that the collections ask for.
@@ -54,22 +55,25 @@ def make_table_optimizer(
         groups: Groups of tables to train (`TableSpec.group`). Default: all.
         needs_gradients: Whether anything looks at gradients between the backward pass and the step, or there is more
             than one backward pass for a step: clipping, accumulation, loss scaling. FBGEMM cannot do this.
+        l2: Strength of L2 regularization of whole tables; see `TableOptimizer.regularize`. FBGEMM cannot do this.
         options: What the optimizer's class declares, such as `eps`.
 
     Raises:
-        BuildError: Kind, option or group is unknown, or the backend `fbgemm` cannot do what is asked.
+        BuildError: Kind, option or group is unknown, l2 is negative, or the backend `fbgemm` cannot do what
+            is asked.
     """
     if kind not in TABLE_OPTIMIZERS:
         raise BuildError(f"no table optimizer is called `{kind}`. {nearest(kind, TABLE_OPTIMIZERS)}")
     rule = TABLE_OPTIMIZERS[kind]
     optimizer = rule(collections, lr=lr, groups=groups, **checked_options(rule, options, kind))
     for target in optimizer.targets:
-        if _wants_fbgemm(target, kind, needs_gradients):
+        if _wants_fbgemm(target, kind, needs_gradients, l2):
             _fuse(optimizer, target, kind)
+    optimizer.regularize(l2)
     return optimizer
 
 
-def _wants_fbgemm(target: Target, kind: str, needs_gradients: bool) -> bool:
+def _wants_fbgemm(target: Target, kind: str, needs_gradients: bool, l2: float) -> bool:
     backend = target.collection.backend
     if backend == "torch":
         return False
@@ -77,6 +81,7 @@ def _wants_fbgemm(target: Target, kind: str, needs_gradients: bool) -> bool:
         return (
             kind in _FASTER_WITH_FBGEMM
             and not needs_gradients
+            and l2 == 0
             and fbgemm_installed()
             and fbgemm_problem(dim=target.table.dim, kind=kind, device=target.weight.device) is None
         )
