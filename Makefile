@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 HISTORY ?= 50,181,258
 DATA_DIR ?=
 
-.PHONY: demo test lint fuzz bench docs clean
+.PHONY: demo test long lint fuzz bench docs clean
 
 demo: $(VENV)/.run
 	$(BIN)/python examples/demo.py --history $(HISTORY) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
@@ -20,11 +20,16 @@ lint: $(VENV)/.lint
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
+long: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long --timeout 1800
+
 fuzz: $(VENV)/.test
-	$(BIN)/python -m pytest -m fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz
 
 bench: $(VENV)/.test
-	$(BIN)/python benchmarks/run_all.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/table_step.py
+	$(BIN)/python benchmarks/streaming.py
 
 docs: $(VENV)/.run
 	$(BIN)/python docs/generate.py
