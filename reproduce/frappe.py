@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-FIELDS = "user item daytime weekday isweekend homework cost weather country city".split()
+FIELDS = ["user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city"]
 
 
 def convert(source: Path, target: Path) -> int:

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "reproduce"
+
+
+@pytest.fixture
+def collect():
+    spec = importlib.util.spec_from_file_location("collect", FOLDER / "collect.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_shows_the_committed_results(collect):
+    text = (FOLDER / "README.md").read_text()
+    assert collect.filled(text, collect.table(FOLDER / "results", collect_published())) == text
+    for path in (FOLDER / "results").glob("*.json"):
+        note = json.loads(path.read_text())
+        assert (FOLDER / f"{note['pipeline']}.yaml").exists()
+        assert f"{note['metrics']['test']['auc']:.4f}" in text
+
+
+def test_a_line_by_hand(collect, tmp_path):
+    metrics = {"valid": {"auc": 0.5}, "test": {"auc": 0.98765, "logloss": 0.1}}
+    costs = {"epochs": 3, "seconds": 9.6, "threads": 2, "peak_mib": 700}
+    for seed in (12, 3):
+        note = {"pipeline": "p", "seed": seed, "metrics": metrics, **costs}
+        (tmp_path / f"p_seed{seed}.json").write_text(json.dumps(note))
+    published = {"p": {"protocol": "X", "model": "M", "auc": 0.9, "logloss": 0.25}}
+    lines = collect.table(tmp_path, published).splitlines()
+    command = "`intarsia train reproduce/p.yaml train_config.seed=3`"
+    assert lines[2] == f"| X | M | {command} | 3 | 0.9877 | 0.9000 | 0.1000 | 0.2500 | 0.5000 | 3 | 10 | 2 | 700 |"
+    assert len(lines) == 4
+    assert "seed=12" in lines[3]
+    with pytest.raises(SystemExit, match=r"README.md must hold the lines"):
+        collect.filled("no table", "x")
+
+
+def collect_published():
+    return json.loads((FOLDER / "published.json").read_text())
