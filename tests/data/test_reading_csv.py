@@ -300,7 +300,7 @@ def test_no_good_row(fails):
         (b"1,x,2\n", "t.csv.gz", {}, "t.csv.gz: the file must be gzip, for its name or data_config.data_compression"),
         (b"1,x,2\n", "t.csv", {"data_compression_type": "GZIP"}, "It is not: Not a gzipped file"),
         (b"1,x,2\n", "t.csv", {"data_compression_type": "LZO"}, "must be GZIP or empty. Received: 'LZO'."),
-        (gzip.compress(b"1,x,2\n"), "t.csv", {}, "It is gzip; set data_config.data_compression_type: GZIP"),
+        (gzip.compress(b"1,x,2\n", mtime=0), "t.csv", {}, "It is gzip; set data_config.data_compression_type: GZIP"),
         (b"PAR1....", "t.csv", {}, "It is Parquet; set data_config.input_type: ParquetInput."),
         (b"PK\x03\x04....", "t.csv", {}, "It is a zip archive; unpack it."),
         ("1,x,2\n".encode("utf-16"), "t.csv", {}, "It is UTF-16; convert it to UTF-8."),
