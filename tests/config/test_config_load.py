@@ -445,10 +445,10 @@ def test_thousands_of_wrong_names_are_told_quickly() -> None:
     fields = "\n".join(f"  - {{input_name: column_number_{i}}}" for i in range(3000))
     features = "\n".join(f"  - {{input_names: [colum_numbr_{i}], embeding_dim: 8}}" for i in range(3000))
     text = f"data_config:\n  input_fields:\n{fields}\nfeature_config:\n  features:\n{features}\n{MINIMAL}"
-    start = time.perf_counter()
+    start = time.process_time()
     found = errors(text)
     assert len(found) == 6000
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert "Did you mean" in found[0]
 
 
