@@ -59,10 +59,8 @@ class InputField(StrictModel):
     """Type of the column's values."""
     default_val: str | int | float | bool | None = None
     """Value that an empty cell gets. Default: empty text, 0, 0.0 or false."""
-    input_dim: int = 1
-    """Numbers in one cell."""
-    input_shape: int = 1
-    """Shape of one cell."""
+    input_dim: int | None = cloud("features say how many numbers a cell has (raw_input_dim)")
+    input_shape: int | None = cloud("features say how many numbers a cell has (raw_input_dim)")
     ignore_val: str | int | float | None = None
     """A value that means `missing`."""
     user_define_fn: str | None = cloud("label functions of the user's own code are not loaded from a file")
@@ -133,8 +131,7 @@ class DataConfig(StrictModel):
     """Number of values in each label."""
     extra_label_func: list[ExtraLabelFunc] = []
     """Labels computed from other labels."""
-    feature_fields: list[str] = []
-    """Columns that features may read. Default: all."""
+    feature_fields: list[str] | None = cloud("features name the columns that they read")
     sample_weight: str | None = None
     """Column that multiplies each row's loss."""
     input_type: InputType = InputType.CSVInput
@@ -145,8 +142,7 @@ class DataConfig(StrictModel):
     """Comma-separated positions or names of the columns to read. Default: all."""
     with_header: bool = False
     """Whether the first line holds column names."""
-    rtp_separator: str = ";"
-    """What stands between the columns of an RTP file."""
+    rtp_separator: str | None = cloud("RTP files are not read")
     ignore_error: bool = False
     """Whether rows that cannot be read are skipped and counted instead of being an error."""
     on_bad_rows: Literal["error", "skip"] | None = None
@@ -176,8 +172,7 @@ class DataConfig(StrictModel):
     split: SplitConfig | None = None
     """How rows are split where no eval_input_path is given. Not in EasyRec."""
     num_parallel_calls: int | None = cloud("reading uses all cores")
-    n_data_batch_tfrecord: int | None = None
-    """Rows in one record of a BatchTFRecordInput."""
+    n_data_batch_tfrecord: int | None = cloud("TFRecord files are not read")
     file_shard: bool | None = cloud("processes share the rows, not the files")
     shard: bool | None = cloud("processes share the rows, not the files")
     selected_col_types: str | None = cloud("types are those of input_fields")
