@@ -309,7 +309,7 @@ def _message(model: type[BaseModel], places: Place, found: Messages) -> Iterator
         info = model.model_fields[item.name]
         others = [spelling for spelling in item.spellings if spelling != key]
         also = f" Also spelled {', '.join(f'`{name}`' for name in others)}." if others else ""
-        kind = _linked(item.shape) or cell(type_name(info.annotation)).replace("'", "")
+        kind = _linked(item.shape) or _choices(item.shape) or cell(type_name(info.annotation)).replace("'", "")
         text = meaning_of(info, info.description or "") + also
         yield f"| `{key}` | {kind} | {default_of(info)} | {text} |"
     idle: dict[str, list[str]] = {}
@@ -326,6 +326,11 @@ def _linked(shape: Shape) -> str:
     """The type of a field that holds messages, as a link to them; empty for other fields."""
     links = " or ".join(f"[{_name(model)}](#{_anchor(model)})" for model in _models_in(shape))
     return f"list of {links}" if links and shape.kind == "list" else links
+
+
+def _choices(shape: Shape) -> str:
+    """The type of a field that takes one of several words; empty for other fields."""
+    return " \\| ".join(str(option) for option in shape.options) if shape.kind == "choice" else ""
 
 
 # Examples of features
