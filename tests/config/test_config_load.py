@@ -121,11 +121,8 @@ def test_numbers_of_other_enums() -> None:
     assert config.loss_type is LossType.JRC_LOSS
     assert config.loss_weight_strategy == "Uncertainty"
     assert [group.wide_deep.value for group in config.feature_groups] == ["WIDE", "DEEP"]
-    numbered = pbtext(
-        "model_config { model_class: 'x' loss_weight_strategy: 2 model_params { simi_func: 1 } }"
-    ).config.model
+    numbered = pbtext("model_config { model_class: 'x' loss_weight_strategy: 2 }").config.model
     assert numbered.loss_weight_strategy == "Random"
-    assert numbered.model_params.simi_func == "INNER_PRODUCT"
     features = pbtext(
         "feature_config { features { input_names: 'a' feature_type: 5 } } model_config { model_class: 'x' }"
     )
@@ -209,6 +206,22 @@ def test_fields_without_effect_are_named_once() -> None:
         "tables over parameter servers",
     ]
     assert loaded.config.train_config.sync_replicas is None
+
+
+def test_options_of_match_models_have_no_effect_and_a_notice_says_so() -> None:
+    text = """model_config { model_class: 'x'
+      feature_groups { group_name: 'item' negative_sampler: true }
+      model_params { outputs: 'user_emb' simi_func: 1
+        temperature: 0.1 } }"""
+    assert [notice.split(" accepted, but has no effect here: ") for notice in pbtext(text).notices] == [
+        ["f.config:2: model_config.feature_groups.negative_sampler:", "negatives are not sampled"],
+        [
+            "f.config:3: model_config.model_params.outputs:",
+            "all predictions are written; `add_to_outputs` of a block adds one",
+        ],
+        ["f.config:3: model_config.model_params.simi_func:", "an option of match models, which are not built in"],
+        ["f.config:4: model_config.model_params.temperature:", "an option of match models, which are not built in"],
+    ]
 
 
 def test_source_gives_lines() -> None:

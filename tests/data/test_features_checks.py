@@ -62,6 +62,18 @@ def test_features_without_mistakes_have_no_problems():
             "kv_separator",
             "what stands between a key and its value",
         ),
+        ({"input_names": ["a", "b"]}, "input_names", "must be one column for IdFeature. Received: ['a', 'b']."),
+        (
+            {"feature_type": "RawFeature", "input_names": ["a", "b"]},
+            "input_names",
+            "must be one column for RawFeature. Received: ['a', 'b'].",
+        ),
+        ({"vocab": "auto"}, "vocab", "the only source of ids. Received `vocab: auto` and hash_bucket_size."),
+        (
+            {"hash_bucket_size": 0, "vocab": "auto", "vocab_list": ["x"], "num_buckets": 3},
+            "vocab",
+            "Received `vocab: auto` and vocab_list, num_buckets.",
+        ),
         ({"feature_type": "ComboFeature"}, "input_names", "combines at least 2 columns. Received: ['a']."),
         (
             {"feature_type": "ComboFeature", "input_names": ["a", "b"], "hash_bucket_size": 0, "vocab": "auto"},

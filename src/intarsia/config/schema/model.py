@@ -88,8 +88,7 @@ class FeatureGroup(StrictModel):
     """WIDE: tables as wide as wide_output_dim (1 for a linear model)."""
     sequence_features: list[SeqAttentionGroup] = []
     """Target attentions whose output joins the group's."""
-    negative_sampler: bool = False
-    """Whether the group holds sampled items."""
+    negative_sampler: bool | None = cloud("negatives are not sampled")
 
 
 class Layer(StrictModel):
@@ -334,24 +333,18 @@ class ModelParams(StrictModel):
 
     l2_regularization: float = Field(default=0.0, ge=0)
     """L2 strength on the kernels of layers: strength * sum(w^2) / 2."""
-    outputs: list[str] = []
-    """Further predictions to export."""
+    outputs: list[str] | None = cloud("all predictions are written; `add_to_outputs` of a block adds one")
     task_towers: list[TaskTower] = []
     """Heads of a multi-task model."""
-    user_tower_idx_in_output: int = 0
-    """Match model: position of the user's vector."""
-    item_tower_idx_in_output: int = 1
-    """Match model: position of the item's vector."""
-    simi_func: Literal["COSINE", "INNER_PRODUCT", "EUCLID"] = "COSINE"
-    """Match model: similarity."""
-    temperature: float = Field(default=1.0, gt=0)
-    """Match model: divisor of cosine similarities."""
-    scale_simi: bool = False
-    """Match model: whether similarities are scaled and shifted by learned numbers."""
-    item_id: str | None = None
-    """Match model: item id feature, for masking collisions."""
-    ignore_in_batch_neg_sam: bool = False
-    """Match model: whether only sampled negatives count."""
+    user_tower_idx_in_output: int | None = cloud("an option of match models, which are not built in")
+    item_tower_idx_in_output: int | None = cloud("an option of match models, which are not built in")
+    simi_func: Literal["COSINE", "INNER_PRODUCT", "EUCLID"] | None = cloud(
+        "an option of match models, which are not built in"
+    )
+    temperature: float | None = cloud("an option of match models, which are not built in")
+    scale_simi: bool | None = cloud("an option of match models, which are not built in")
+    item_id: str | None = cloud("an option of match models, which are not built in")
+    ignore_in_batch_neg_sam: bool | None = cloud("an option of match models, which are not built in")
 
 
 class ModelConfig(StrictModel):

@@ -157,6 +157,17 @@ def _bad_values(config: FeatureConfig) -> Iterator[tuple[str, str]]:
     )
     if doubled:
         yield "vocab_list", f"must hold different values. Received more than once: {doubled[:5]}."
+    kind = config.feature_type
+    if kind in (FeatureType.IdFeature, FeatureType.RawFeature) and len(config.input_names) > 1:
+        yield (
+            "input_names",
+            f"must be one column for {kind}. Received: {config.input_names}. Make a feature of each, or combine them.",
+        )
+    other = [
+        field for field in ("hash_bucket_size", "vocab_list", "vocab_file", "num_buckets") if getattr(config, field)
+    ]
+    if config.vocab == "auto" and other:
+        yield "vocab", f"must be the only source of ids. Received `vocab: auto` and {', '.join(other)}. Remove one."
     if config.precision > _MAX_PRECISION:
         yield "precision", f"must be at most {_MAX_PRECISION}. Received: {config.precision}."
     if config.min_count > 1 and config.vocab != "auto":
