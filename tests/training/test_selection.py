@@ -125,3 +125,18 @@ def test_state_round_trip_goes_on_where_it_was():
     assert second.should_stop(50)
     assert run(whole, values) == 50
     assert whole.state() == second.state()
+
+
+@pytest.mark.parametrize(
+    ("train", "export", "best"),
+    [
+        ({}, {}, False),
+        ({"early_stop": {"metric": "auc"}}, {}, True),
+        ({}, {"enable_early_stop": True}, True),
+        ({"early_stop": {"metric": "auc"}}, {"exporter_type": "final"}, False),
+        ({}, {"exporter_type": "best"}, True),
+    ],
+)
+def test_an_early_stop_exports_the_best_weights_unless_told_otherwise(train, export, best):
+    selection = Selection(TrainConfig.model_validate(train), ExportConfig.model_validate(export))
+    assert selection.exports_best is best

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.config.schema import DataConfig, FeatureConfig, LogConfig, PipelineConfig, SplitConfig
+from intarsia.config.schema.features import FeatureType
 from intarsia.core.batch import Batch
 from intarsia.core.errors import ConfigError, DataError
 from intarsia.data.catalogue import resolve_dataset
@@ -69,6 +70,8 @@ def windows(
             f"`{config.name}` reads histories, so it must be a SequenceFeature or TagFeature of ids. "
             f"Received: {config.feature_type}"
         )
+    if config.feature_type is not FeatureType.SequenceFeature:
+        return replace(column, starts=starts, ends=ends)
     if config.max_seq_len and config.keep == "last":
         starts = np.maximum(starts, ends - config.max_seq_len)
     elif config.max_seq_len:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from intarsia.config.schema import DataConfig, PipelineConfig, SplitConfig
+from intarsia.config.schema.pipeline import BinaryInput
 from intarsia.core.batch import Batch
 from intarsia.core.errors import ConfigError, DataError
 from intarsia.data.columns import Column
@@ -22,7 +23,7 @@ from intarsia.data.labels import check_labels, drop_unlabelled, group_ids, label
 from intarsia.data.loader import Loader
 from intarsia.data.log import histories, split_rows
 from intarsia.data.memory import available_memory
-from intarsia.data.reading import ReadResult, from_frame, read_table, resolve_paths, row_group_index
+from intarsia.data.reading import ReadResult, from_frame, read_criteo, read_table, resolve_paths, row_group_index
 from intarsia.data.schema import Schema
 from intarsia.recommender.kept import Kept
 from intarsia.recommender.known import Known
@@ -126,6 +127,8 @@ class _Opener:
     def from_files(self) -> Prepared:
         config = self.config
         train = config.train_input_path or config.parquet_train_input
+        if config.binary_train_input is not None:
+            return self._from_criteo(config.binary_train_input, config.binary_eval_input)
         if train is None:
             raise ConfigError(
                 "a pipeline needs training data: `train_input_path`, `parquet_train_input` or `data_config.dataset`."
@@ -152,6 +155,16 @@ class _Opener:
             if spec is not None:
                 parts[part] = self._part(resolve_paths(spec, self.base_dir), key)
         return self._finish(parts)
+
+    def _from_criteo(self, train: BinaryInput, valid: BinaryInput | None) -> Prepared:
+        """Criteo's binary files, which are mapped into memory as they are."""
+        read = {"train": read_criteo(train, self.data, columns=self._columns(), base_dir=self.base_dir)}
+        if valid is not None:
+            read["valid"] = read_criteo(valid, self.data, columns=self._columns(), base_dir=self.base_dir)
+        split = self.data.split if valid is None else None
+        self._fit(read["train"].frame, split)
+        parts = {name: self._dataset(result) for name, result in read.items()}
+        return self._finish(parts if split is None else self._split(parts["train"], split))
 
     def from_frames(self, frames: Mapping[str, Any]) -> Prepared:
         unknown = [name for name in frames if name not in ("train", "valid", "test")]

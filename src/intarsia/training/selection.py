@@ -133,7 +133,9 @@ class Selection:
         if early is not None:
             self.stopper = Follower(early.metric, early.bigger, early.min_delta)
         bigger = export.metric_bigger
-        self.keeps_best = export.exporter_type == "best" or early is not None or export.enable_early_stop
+        stops_early = early is not None or export.enable_early_stop
+        self.exports_best = export.exporter_type == "best" or (export.exporter_type is None and stops_early)
+        self.keeps_best = self.exports_best or stops_early
         if export.best_exporter_metric is not None or (early is None and self.keeps_best):
             metric = "auc" if export.best_exporter_metric is None else export.best_exporter_metric
             self.best = Follower(metric, bigger, keep=export.exports_to_keep)

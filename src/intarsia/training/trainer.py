@@ -67,8 +67,8 @@ class Trainer:
     and stops and evaluations that the clock decides, which are `dead_line` and `save_checkpoints_secs`.)
 
     When `fit` returns, the model holds what should be exported: the best evaluation's weights where
-    `export_config.exporter_type` is `best`, otherwise the last, averaged where a moving average is asked for. After
-    an interrupt it holds the current weights.
+    `export_config.exporter_type` is `best` (or unset, with an early stop), otherwise the last, averaged where a moving
+    average is asked for. After an interrupt it holds the current weights.
 
     Args:
         model: `forward(batch)` gives predictions and `losses(predictions, batch)` named scalars; `tables` lists its
@@ -228,7 +228,7 @@ class Trainer:
         if interrupted:
             return
         best = self.selection.best.best_step
-        if self.export.exporter_type == "best" and best is not None and best != self.state.step:
+        if self.selection.exports_best and best is not None and best != self.state.step:
             folder = self.store.path(best)
             data = read_state(folder)
             load_model(self.model, folder, data)

@@ -115,8 +115,9 @@ class ExportConfig(StrictModel):
     """What is kept of a run."""
 
     batch_size: int | None = cloud("exported models take any batch size")
-    exporter_type: Literal["final", "latest", "best", "none"] = "final"
-    """Weights that the bundle holds: of the last step, or of the best evaluation."""
+    exporter_type: Literal["final", "latest", "best", "none"] | None = None
+    """Weights that the bundle holds: of the last step, or of the best evaluation. Default: `best` with an early stop,
+    else `final`. (`latest` and `none` mean `final` here.)"""
     best_exporter_metric: str | None = None
     """Metric that `best` and enable_early_stop follow. Default: that of train_config.early_stop, or else auc."""
     metric_bigger: bool | None = None

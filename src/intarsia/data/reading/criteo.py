@@ -23,9 +23,9 @@ NUM_DENSE, NUM_CATEGORY = 13, 26
 class CriteoFiles(Protocol):
     """Paths of the three kinds of file; lists and globs pair up in order."""
 
-    category_path: str
-    dense_path: str
-    label_path: str
+    category_path: list[str]
+    dense_path: list[str]
+    label_path: list[str]
 
 
 def read_criteo(
