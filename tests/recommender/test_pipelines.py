@@ -50,11 +50,11 @@ def test_options_that_no_model_of_this_version_honours_are_refused():
             "model_class": "RankModel",
             "feature_groups": [{"group_name": "all", "feature_names": ["a"]}],
             "backbone": {"blocks": [{"name": "x", "inputs": [{"feature_group_name": "all"}]}]},
-            "model_params": {"scale_simi": True},
+            "kd": [{"pred_name": "logits"}],
         },
     }
     with pytest.raises(ConfigError) as caught:
         pipeline_from(pipeline)
     told = str(caught.value)
     assert "data_config.negative_sampler: sampled negatives are not available in this version" in told
-    assert "model_config.model_params.scale_simi: match models are not available in this version" in told
+    assert "model_config.kd: distillation losses are not available in this version" in told

@@ -56,10 +56,6 @@ _UNAVAILABLE = {
     "model_config.variational_dropout": "dropout probabilities that are learned",
     "model_config.seq_att_groups": "attention groups of the older models (use sequence_features of a feature group)",
     "model_config.model_params.task_towers": "task towers",
-    "model_config.model_params.user_tower_idx_in_output": "match models",
-    "model_config.model_params.item_id": "match models",
-    "model_config.model_params.scale_simi": "match models",
-    "model_config.model_params.ignore_in_batch_neg_sam": "match models",
 }
 """Known fields that no model of this version can honour: refused, so that nobody trains what they did not write."""
 
