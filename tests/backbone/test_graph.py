@@ -291,7 +291,7 @@ def test_a_list_has_no_width() -> None:
     from intarsia.core.errors import BuildError
 
     backbone = plain([node("m", group("ga"))], output_blocks=["m"])
-    with pytest.raises(BuildError, match=r"the backbone gives a list \(output_blocks\).*use concat_blocks"):
+    with pytest.raises(BuildError, match=r"the backbone gives a list of tensors.*in concat_blocks, or join"):
         _ = backbone.out_features
 
 

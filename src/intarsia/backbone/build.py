@@ -89,7 +89,10 @@ class Backbone(nn.Module):
         """
         shape = self.out_shape
         if isinstance(shape, list):
-            message = "the backbone gives a list (output_blocks); this model needs one tensor: use concat_blocks"
+            message = (
+                "the backbone gives a list of tensors, and this model needs one: name blocks that give a tensor in "
+                "concat_blocks, or join the list in a block with the lambda `lambda x: tf.concat(x, axis=1)`"
+            )
             raise BuildError([Problem("", ROOT, message)])
         if not is_shape(shape) or len(shape) > 2:
             message = f"the backbone must give one vector a row, (B, D). Received: {describe(shape)}"
