@@ -16,6 +16,7 @@ from shop import EVENTS, FEATURES, ITEM_IDS
 import intarsia
 from intarsia.core.batch import Jagged
 from intarsia.core.errors import ConfigError, DataError
+from intarsia.core.files import exclusive
 from intarsia.recommender.pipeline import pipeline_from
 from intarsia.recommender.prepare import prepare
 
@@ -241,3 +242,25 @@ def test_the_run_folder_tells_how_it_went(folder: Path, tmp_path: Path) -> None:
     assert result["metrics"]["test"]["auc"] is not None
     assert set(result["seconds"]) == {"data", "train", "evaluate"}
     assert (tmp_path / "pipeline.yaml").exists()
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    with exclusive(tmp_path / "run") as free:
+        assert free
+        with pytest.raises(ConfigError, match="another process is training into"):
+            intarsia.fit(PIPELINE_FOR_LOCK, FRAME_FOR_LOCK, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    intarsia.fit(PIPELINE_FOR_LOCK, FRAME_FOR_LOCK, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
+FRAME_FOR_LOCK = {"a": [0, 1, 0, 1] * 10, "y": [0.0, 1.0, 0.0, 1.0] * 10}
+PIPELINE_FOR_LOCK = {
+    "data_config": {"label_fields": ["y"]},
+    "feature_config": {"features": [{"input_names": ["a"], "num_buckets": 2, "embedding_dim": 2}]},
+    "model_config": {
+        "model_class": "RankModel",
+        "feature_groups": [{"group_name": "all", "feature_names": ["a"]}],
+        "backbone": {"blocks": [{"name": "x", "inputs": [{"feature_group_name": "all"}]}]},
+    },
+}

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +67,32 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes JSON as `write_text` does, indented and in the order given."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def exclusive(folder: str | Path) -> Iterator[bool]:
+    """Keeps a folder to this process: False where another one that is alive has it.
+
+    The lock is the operating system's, so it ends with the process, however that ends. Where there is no such lock
+    (Windows), the folder is not guarded. A folder that was made for the lock and stayed empty is removed.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield True
+        return
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / ".lock"
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                place.rmdir()

@@ -9,6 +9,7 @@ import random
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from intarsia.config.load import LoadedConfig
 from intarsia.config.resolve import dump_yaml
 from intarsia.config.schema import PipelineConfig
 from intarsia.core.errors import CheckpointError, ConfigError, DataError
-from intarsia.core.files import write_json, write_text
+from intarsia.core.files import exclusive, write_json, write_text
 from intarsia.evaluation.evaluate import Evaluation, evaluate
 from intarsia.evaluation.metrics import build_metrics
 from intarsia.evaluation.metrics.base import MetricValue
@@ -29,7 +30,7 @@ from intarsia.recommender.options import label_name
 from intarsia.recommender.pipeline import load_pipeline, located, pipeline_from, short_form
 from intarsia.recommender.prepare import Prepared, prepare
 from intarsia.recommender.recommender import Recommender
-from intarsia.training.distributed import join_world
+from intarsia.training.distributed import World, join_world
 from intarsia.training.protocols import Reporter
 from intarsia.training.restore import restore
 from intarsia.training.trainer import Trainer, TrainResult
@@ -134,10 +135,28 @@ def run(
     folder = Path(run_dir or config.model_dir or _default_folder(loaded))
     use_gpu = torch.cuda.is_available() and config.train_config.device.startswith(("auto", "cuda"))
     world = join_world("cuda" if use_gpu else "cpu")
-    if world.writes:
-        _refuse_mixing(folder, resume, overwrite)
+    with ExitStack() as stack:
+        if world.writes:
+            _refuse_mixing(folder, resume, overwrite)
+            if not stack.enter_context(exclusive(folder)):
+                raise ConfigError(f"another process is training into {folder}. Wait for it, or choose another folder.")
+        return _run(loaded, folder, world, frames, resume, overwrite, reporter, tensorboard)
+
+
+def _run(
+    loaded: LoadedConfig,
+    folder: Path,
+    world: World,
+    frames: Mapping[str, Any] | None,
+    resume: bool,
+    overwrite: bool,
+    reporter: Reporter | None,
+    tensorboard: bool,
+) -> Fitted:
+    config = loaded.config
     started = time.perf_counter()
-    prepared = prepare(config, frames=frames, rank=world.rank, world_size=world.size)
+    with located(loaded.source):
+        prepared = prepare(config, frames=frames, rank=world.rank, world_size=world.size)
     seconds = {"data": time.perf_counter() - started}
     seed_everything(config.train_config.seed)
     with located(loaded.source):

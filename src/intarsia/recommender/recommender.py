@@ -297,9 +297,15 @@ class Recommender:
         try:
             config, schema, encoder, model = _read(folder)
         except (ConfigError, DataError, KeyError, TypeError) as error:
+            written = about.get("intarsia")
+            other = f" (intarsia {written} wrote it, this is {__version__})" if written != __version__ else ""
+            first = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
+            told = (
+                first.strip() if str(error).endswith(":") or "problems:" in str(error).splitlines()[0] else str(error)
+            )
             raise CheckpointError(
-                f"{folder} must hold a whole bundle. Received: {str(error).splitlines()[0]} Copy or train the bundle "
-                f"anew."
+                f"{folder} must hold a whole bundle. Received: {told.splitlines()[0]}{other} Copy or train the bundle "
+                "anew; components of your own are imported first (`intarsia --import MODULE ...`)."
             ) from error
         try:
             tensors = load_file(folder / "model.safetensors", device="cpu")
