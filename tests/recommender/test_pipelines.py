@@ -6,6 +6,7 @@ import pytest
 from intarsia.core.errors import ConfigError
 from intarsia.recommender.fit import run
 from intarsia.recommender.pipeline import pipeline_from
+from intarsia.recommender.recommender import Recommender
 
 
 def _write(folder, rows: int, seed: int) -> dict[str, str]:
@@ -39,6 +40,8 @@ def test_binary_files_train_and_evaluate(tmp_path):
     fitted = run(pipeline_from(pipeline), run_dir=tmp_path / "run")
     assert fitted.rows == {"train": 600, "valid": 200}
     assert fitted.evaluations["valid"].values["auc"].value == pytest.approx(1.0, abs=0.01)
+    again = Recommender.load(tmp_path / "run").evaluate()
+    assert again.values == fitted.evaluations["valid"].values
 
 
 def test_options_that_no_model_of_this_version_honours_are_refused():

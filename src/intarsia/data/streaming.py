@@ -14,10 +14,11 @@ from intarsia.config.schema import DataConfig, PipelineConfig
 from intarsia.core.batch import Batch
 from intarsia.data.dataset import SampleDataset
 from intarsia.data.features import FeatureEncoder
-from intarsia.data.labels import check_labels, group_ids, labels_from, weights_from, without_unlabelled
+from intarsia.data.labels import without_unlabelled
 from intarsia.data.loader import check_loader_arguments, prefetched, share
 from intarsia.data.reading import ReadResult, RowGroup, RowGroupReader, iter_row_groups
 from intarsia.data.reading.table import skips_bad_rows
+from intarsia.data.rows import encode_rows
 from intarsia.data.schema import Schema
 
 LOG = logging.getLogger("intarsia")
@@ -235,20 +236,11 @@ def open_stream(
 
     def read(entry: RowGroup) -> SampleDataset:
         rows = usable(entry)
-        labels = labels_from(rows.frame, data_config, [label], origin=rows.origin)
-        check_labels(labels[label], config.model.num_class, config.model.loss_type, name=label, origin=rows.origin)
-        encoded = encoder.transform(rows.frame, locate=rows.origin)
+        dataset = encode_rows(encoder, rows, data_config, made, label, ids, config.model)
         for rule in encoder.skipped.keys() - told:
             told.add(rule)
             LOG.warning("%s, row group %d and perhaps others: %s", entry.file, entry.group_index, rule)
-        return SampleDataset(
-            made,
-            encoded,
-            labels,
-            weights_from(rows.frame, data_config, origin=rows.origin),
-            group_ids(rows.frame, ids),
-            rows.frame.height,
-        )
+        return dataset
 
     # Where bad rows are left out, a group's number of rows is known only after reading it.
     groups = [

@@ -22,11 +22,10 @@ from intarsia.config.resolve import dump_yaml
 from intarsia.config.schema import PipelineConfig
 from intarsia.core.errors import CheckpointError, ConfigError, DataError
 from intarsia.core.files import exclusive, write_json, write_text
-from intarsia.evaluation.evaluate import Evaluation, evaluate
-from intarsia.evaluation.metrics import build_metrics
+from intarsia.evaluation.evaluate import Evaluation
 from intarsia.evaluation.metrics.base import MetricValue
 from intarsia.models.catalogue import build
-from intarsia.recommender.options import label_name
+from intarsia.recommender.measure import evaluate_part
 from intarsia.recommender.pipeline import load_pipeline, located, pipeline_from, short_form
 from intarsia.recommender.prepare import Prepared, prepare
 from intarsia.recommender.recommender import Recommender
@@ -222,21 +221,6 @@ def _run(
         )
     recommender.folder = folder
     return Fitted(recommender, result, evaluations, prepared.rows, seconds)
-
-
-def evaluate_part(model: torch.nn.Module, config: PipelineConfig, loader: Any) -> Evaluation:
-    """The pipeline's metrics of a model on a part of its data."""
-    metrics = build_metrics(
-        config.eval_config.metrics_set, loss_type=config.model.loss_type, num_class=config.model.num_class
-    )
-    return evaluate(
-        model,
-        loader.epoch(0),
-        metrics,
-        label=label_name(config),
-        device=next(model.parameters()).device,
-        num_examples=config.eval_config.num_examples,
-    )
 
 
 def _evaluator(model: torch.nn.Module, config: PipelineConfig, prepared: Prepared) -> Any:

@@ -1,14 +1,18 @@
-"""Evaluating a bundle on labelled rows."""
+"""Evaluating a model on labelled rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch.nn import Module
+
+from intarsia.config.schema import PipelineConfig
 from intarsia.core.errors import DataError
-from intarsia.data.labels import drop_unlabelled, label_columns
+from intarsia.data.labels import drop_unlabelled
 from intarsia.data.loader import Loader
 from intarsia.data.reading import from_frame, read_table, resolve_paths
+from intarsia.data.rows import row_columns
 from intarsia.evaluation.evaluate import Evaluation, evaluate
 from intarsia.evaluation.metrics import build_metrics
 from intarsia.recommender.options import data_options, label_name, metric_columns
@@ -26,7 +30,8 @@ def open_part(recommender: Recommender, data: Any | None) -> EvaluationSource:
     if data is None:
         spec = config.test_input_path or config.eval_input_path or config.parquet_eval_input
         if spec is None:
-            has_data = config.train_input_path or config.parquet_train_input or config.data_config.dataset
+            sources = (config.train_input_path, config.parquet_train_input, config.binary_train_input)
+            has_data = any(sources) or config.data_config.dataset
             parts = prepare(config, encoder=recommender.encoder).parts if has_data else {}
             part = parts.get("test") or parts.get("valid")
             if part is None:
@@ -36,9 +41,7 @@ def open_part(recommender: Recommender, data: Any | None) -> EvaluationSource:
             return part
         data = spec
     label, ids = label_name(config), metric_columns(config)
-    weight = [opener_data.sample_weight] if opener_data.sample_weight else []
-    columns = [*recommender.encoder.input_columns, *label_columns(opener_data, [label]), *weight, *ids]
-    columns = list(dict.fromkeys(columns))
+    columns = row_columns(recommender.encoder, opener_data, label, ids)
     if isinstance(data, str | Path):
         read = read_table(resolve_paths(str(data)), opener_data, columns=columns)
     else:
@@ -48,18 +51,16 @@ def open_part(recommender: Recommender, data: Any | None) -> EvaluationSource:
     return Loader(dataset, config.data_config.eval_batch_size)
 
 
-def evaluate_on(recommender: Recommender, loader: EvaluationSource) -> Evaluation:
-    """The pipeline's metrics of a bundle on labelled batches."""
-    config = recommender.config
+def evaluate_part(model: Module, config: PipelineConfig, loader: EvaluationSource) -> Evaluation:
+    """The pipeline's metrics of a model on labelled batches."""
     metrics = build_metrics(
         config.eval_config.metrics_set, loss_type=config.model.loss_type, num_class=config.model.num_class
     )
-    device = next(recommender.model.parameters()).device
     return evaluate(
-        recommender.model,
+        model,
         loader.epoch(0),
         metrics,
         label=label_name(config),
-        device=device,
+        device=next(model.parameters()).device,
         num_examples=config.eval_config.num_examples,
     )

@@ -37,8 +37,8 @@ def encoded_features(config: PipelineConfig) -> list[FeatureConfig]:
 
 
 def data_options(config: PipelineConfig) -> DataConfig:
-    """The `data_config` with what other parts of the pipeline say of it: labels of a log, the format of Parquet "
-    "paths."""
+    """The `data_config` with what other parts of the pipeline say of it: labels of a log, the format of Parquet
+    paths."""
     data = config.data_config.model_copy(update={"label_fields": label_fields_of(config.data_config)})
     if config.parquet_train_input and data.input_type not in (InputType.ParquetInputV2, InputType.ParquetInputV3):
         data = data.model_copy(update={"input_type": InputType.ParquetInput})

@@ -19,9 +19,9 @@ from intarsia.data.catalogue import resolve_dataset
 from intarsia.data.columns import Column, JaggedColumn
 from intarsia.data.dataset import SampleDataset
 from intarsia.data.features import FeatureEncoder
-from intarsia.data.labels import check_labels, group_ids, labels_from, weights_from
 from intarsia.data.log import Log, build_log
 from intarsia.data.reading import ReadResult, from_frame, read_table, resolve_paths
+from intarsia.data.rows import encode_rows
 from intarsia.data.schema import Schema
 
 LOG = logging.getLogger("intarsia")
@@ -88,21 +88,12 @@ def encode(
     ids: Sequence[str],
     config: PipelineConfig,
 ) -> SampleDataset:
-    """Rows that were read, encoded, with checked labels, weights and id codes."""
-    labels = labels_from(read.frame, data, [label], origin=read.origin)
-    check_labels(labels[label], config.model.num_class, config.model.loss_type, name=label, origin=read.origin)
+    """Rows that were read, encoded, with checked labels, weights and id codes; replaced values are reported."""
     replaced = encoder.skipped.copy()
-    columns = encoder.transform(read.frame, locate=read.origin)
+    dataset = encode_rows(encoder, read, data, schema, label, ids, config.model)
     for rule, count in (encoder.skipped - replaced).items():
         LOG.warning("%d values of %d rows: %s", count, read.frame.height, rule)
-    return SampleDataset(
-        schema,
-        columns,
-        labels,
-        weights_from(read.frame, data, origin=read.origin),
-        group_ids(read.frame, ids),
-        read.frame.height,
-    )
+    return dataset
 
 
 def open_log(config: PipelineConfig, base_dir: Path | None = None, frame: Any = None) -> Log:

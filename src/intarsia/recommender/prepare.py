@@ -19,11 +19,12 @@ from intarsia.core.errors import ConfigError, DataError
 from intarsia.data.columns import Column
 from intarsia.data.dataset import SampleDataset
 from intarsia.data.features import FeatureEncoder
-from intarsia.data.labels import check_labels, drop_unlabelled, group_ids, label_columns
+from intarsia.data.labels import check_labels, drop_unlabelled, group_ids
 from intarsia.data.loader import Loader
 from intarsia.data.log import histories, split_rows
 from intarsia.data.memory import available_memory
 from intarsia.data.reading import ReadResult, from_frame, read_criteo, read_table, resolve_paths, row_group_index
+from intarsia.data.rows import row_columns
 from intarsia.data.schema import Schema
 from intarsia.recommender.kept import Kept
 from intarsia.recommender.known import Known
@@ -158,13 +159,11 @@ class _Opener:
 
     def _from_criteo(self, train: BinaryInput, valid: BinaryInput | None) -> Prepared:
         """Criteo's binary files, which are mapped into memory as they are."""
-        read = {"train": read_criteo(train, self.data, columns=self._columns(), base_dir=self.base_dir)}
-        if valid is not None:
-            read["valid"] = read_criteo(valid, self.data, columns=self._columns(), base_dir=self.base_dir)
-        split = self.data.split if valid is None else None
-        self._fit(read["train"].frame, split)
-        parts = {name: self._dataset(result) for name, result in read.items()}
-        return self._finish(parts if split is None else self._split(parts["train"], split))
+        files = {"train": train} if valid is None else {"train": train, "valid": valid}
+        columns = self._columns()
+        return self._from_reads(
+            {name: read_criteo(f, self.data, columns=columns, base_dir=self.base_dir) for name, f in files.items()}
+        )
 
     def from_frames(self, frames: Mapping[str, Any]) -> Prepared:
         unknown = [name for name in frames if name not in ("train", "valid", "test")]
@@ -172,7 +171,11 @@ class _Opener:
             raise DataError(
                 f"frames are named train, valid, test, and train must be there. Received: {', '.join(frames)}"
             )
-        read = {name: from_frame(frame, self.data, columns=self._columns()) for name, frame in frames.items()}
+        columns = self._columns()
+        return self._from_reads({n: from_frame(frame, self.data, columns=columns) for n, frame in frames.items()})
+
+    def _from_reads(self, read: Mapping[str, ReadResult]) -> Prepared:
+        """Parts in memory; training rows that come alone are split where a split is asked for."""
         split = self.data.split if len(read) == 1 else None
         self._fit(read["train"].frame, split)
         parts = {name: self._dataset(result) for name, result in read.items()}
@@ -217,9 +220,7 @@ class _Opener:
     # Reading and encoding
 
     def _columns(self) -> list[str]:
-        labels = label_columns(self.data, [self.label])
-        weight = [self.data.sample_weight] if self.data.sample_weight else []
-        return list(dict.fromkeys([*self.encoder.input_columns, *labels, *weight, *self.ids]))
+        return row_columns(self.encoder, self.data, self.label, self.ids)
 
     def _read(self, paths: Sequence[Path]) -> ReadResult:
         result = read_table(paths, self.data, columns=self._columns())
@@ -251,8 +252,7 @@ class _Opener:
         if split.by != "random":
             raise ConfigError(
                 f"data_config.split by `{split.by}` needs an interaction log (data_config.log). Received: plain rows. "
-                f"Use "
-                "`by: random`, or give eval_input_path."
+                "Use `by: random`, or give eval_input_path."
             )
         return random_split(count, split, self.config.train_config.seed)
 

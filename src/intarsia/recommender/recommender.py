@@ -118,9 +118,9 @@ class Recommender:
         Returns:
             Values by metric name, number of rows, seconds.
         """
-        from intarsia.recommender.measure import evaluate_on, open_part
+        from intarsia.recommender.measure import evaluate_part, open_part
 
-        return evaluate_on(self, open_part(self, data))
+        return evaluate_part(self.model, self.config, open_part(self, data))
 
     # Recommending items
 
@@ -291,8 +291,7 @@ class Recommender:
         if about.get("format") != FORMAT:
             raise CheckpointError(
                 f"{folder} has the bundle format {about.get('format')!r}, written by intarsia {about.get('intarsia')}. "
-                f"This "
-                f"version ({__version__}) reads format {FORMAT}. Train anew, or use the version that wrote it."
+                f"This version ({__version__}) reads format {FORMAT}. Train anew, or use the version that wrote it."
             )
         try:
             config, schema, encoder, model = _read(folder)
