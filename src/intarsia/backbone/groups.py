@@ -6,7 +6,6 @@ All groups of a model are looked up together, in one fused pass per batch.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from intarsia.config.schema import FeatureGroup, WideOrDeep
 from intarsia.config.schema.model import SeqAttentionGroup
 from intarsia.core.batch import Batch, Dense, Feature, Jagged
 from intarsia.core.errors import BuildError, Problem
+from intarsia.core.names import close_names, did_you_mean
 from intarsia.data.schema import FeatureSpec, Schema
 from intarsia.nn.embedding import EmbeddingCollection, Lookup, TableSpec
 from intarsia.nn.embedding.initial import initialize_table_
@@ -166,9 +166,8 @@ def resolve_groups(configs: Sequence[FeatureGroup], schema: Schema, wide_output_
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`. Did you mean ...?` with the nearest known names, or an empty text."""
-    lowered = {k.lower(): k for k in known}
-    close = [lowered[c] for c in difflib.get_close_matches(name.lower(), lowered, n=3)]
-    return f". Did you mean {' or '.join(f'`{c}`' for c in close)}?" if close else ""
+    hint = did_you_mean(close_names(name, known))
+    return f". {hint}" if hint else ""
 
 
 def _expand_star(names: Sequence[str], schema: Schema) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Protocol, Self, TypeAlias, runtime_checkable
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor, nn
 
 from intarsia.core.errors import BuildError, Problem
+from intarsia.core.names import close_names, did_you_mean
 from intarsia.core.params import config_from_signature
 from intarsia.nn.shapes import ShapeTree
 
@@ -65,11 +65,7 @@ class Component(nn.Module):
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the most similar known names, or all of them when none is similar."""
     names = list(known)
-    lowered = {n.lower(): n for n in names}
-    close = [lowered[c] for c in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
-    if close:
-        return f"Did you mean {' or '.join(f'`{c}`' for c in close)}?"
-    return f"Known: {', '.join(sorted(names))}."
+    return did_you_mean(close_names(name, names, 0.5)) or f"Known: {', '.join(sorted(names))}."
 
 
 def options(target: Callable[..., Any], value: BaseModel | Mapping[str, object], where: str) -> dict[str, Any]:
