@@ -23,6 +23,7 @@ from intarsia.models.base import AUXILIARY, Model
 from intarsia.models.catalogue import build
 from intarsia.recommender.pipeline import load_pipeline, pipeline_from
 from intarsia.recommender.recommender import Recommender
+from intarsia.recommender.row_recommender import RowRecommender
 
 FEATURES = [
     {"input_names": ["user"], "hash_bucket_size": 50, "embedding_dim": 8},
@@ -284,7 +285,7 @@ class ModelContract:
 
     def test_a_bundle_scores_raw_rows_as_the_model_did(self, tmp_path: Path) -> None:
         model = self.made(seed=5)
-        before = Recommender(self.pipeline(), self.schema(), self.encoder(), model)
+        before = RowRecommender(self.pipeline(), self.schema(), self.encoder(), model)
         before.save(tmp_path / "bundle")
         after = Recommender.load(tmp_path / "bundle")
         assert after.score(rows(20)).equals(before.score(rows(20)))

@@ -18,10 +18,18 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
-from intarsia.config.schema.data import DataConfig, FieldType, InputType
+from intarsia.config.schema.data import DataConfig, FieldType, InputType, SplitConfig
 from intarsia.config.schema.evaluation import METRIC_SHORTHANDS, MetricConfig
 from intarsia.config.schema.features import FeatureType, Initializer, SequenceCombiner
-from intarsia.config.schema.model import Block, BlockInput, LayerStep, LossType, WideOrDeep
+from intarsia.config.schema.model import (
+    Block,
+    BlockInput,
+    LayerStep,
+    LossType,
+    ObjectiveConfig,
+    SamplerConfig,
+    WideOrDeep,
+)
 from intarsia.config.schema.pipeline import PipelineConfig
 from intarsia.config.schema.training import OPTIMIZER_WORDS, LearningRate, OptimizerConfig, TrainConfig
 
@@ -241,8 +249,13 @@ ENUM_NUMBERS: dict[type, dict[int, str]] = {
 SHORT_KEYS: dict[Model, dict[str, str]] = {
     OptimizerConfig: OPTIMIZER_WORDS,
     MetricConfig: {**METRIC_SHORTHANDS, **{name: name for name in MetricConfig.model_fields}},
+    ObjectiveConfig: {},
+    SamplerConfig: {},
 }
-"""Messages that a bare word stands for, with the key that each word sets."""
+"""Messages that a bare word stands for, with the key that each word sets (where it is not the word itself)."""
+
+WORD_FIELDS: dict[Model, str] = {SplitConfig: "by"}
+"""Messages that a bare word stands for, with the field whose value the word is."""
 
 NUMBER_KEYS: dict[Model, tuple[str, str]] = {LearningRate: ("constant_learning_rate", "learning_rate")}
 """Messages that a bare number stands for."""

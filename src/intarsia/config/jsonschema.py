@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from intarsia.config.fields import (
     NUMBER_KEYS,
     SHORT_KEYS,
+    WORD_FIELDS,
     Extensions,
     Model,
     extension_kind,
@@ -93,12 +94,15 @@ def _message(model: Model, schema: dict[str, Any], names: dict[Model, str], exte
         out["allOf"] = [{"anyOf": [{"required": [name]} for name in item.spellings]} for item in several]
     if kind is None or catalogue is not None:
         out["additionalProperties"] = False
-    return _with_shorthands(model, out)
+    return _with_shorthands(model, out, list(catalogue or {}))
 
 
-def _with_shorthands(model: Model, schema: dict[str, Any]) -> dict[str, Any]:
+def _with_shorthands(model: Model, schema: dict[str, Any], catalogue: list[str]) -> dict[str, Any]:
+    if model in WORD_FIELDS:
+        return {"anyOf": [schema, schema["properties"][WORD_FIELDS[model]]]}
     if model in SHORT_KEYS:
-        return {"anyOf": [schema, {"enum": list(SHORT_KEYS[model])}]}
+        words = [*SHORT_KEYS[model], *(catalogue if not SHORT_KEYS[model] else [])]
+        return {"anyOf": [schema, {"enum": words} if words else {"type": "string"}]}
     if model in NUMBER_KEYS:
         return {"anyOf": [schema, {"type": "number"}]}
     return schema

@@ -12,6 +12,7 @@ from dataclasses import replace
 from intarsia.config.fields import (
     NUMBER_KEYS,
     SHORT_KEYS,
+    WORD_FIELDS,
     Extensions,
     Field,
     Model,
@@ -179,6 +180,10 @@ def _written_out(node: Node, model: Model) -> Node:
     if words is not None and node.kind in ("text", "word"):
         child = Node({}, node.file, node.line, node.column, "mapping", str(node.value), node.line)
         return node.with_value({str(node.value): child}, "mapping")
+    field = WORD_FIELDS.get(model)
+    if field is not None and node.kind in ("text", "word"):
+        word = replace(node, key=field, key_line=node.line)
+        return node.with_value({field: word}, "mapping")
     keys = NUMBER_KEYS.get(model)
     if keys is not None and node.kind in ("int", "float"):
         rate = scalar_node(node.scalar, node.file, node.line, node.column)

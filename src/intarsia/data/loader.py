@@ -44,6 +44,8 @@ class Loader:
         rank: Number of this process.
         world_size: Number of processes. Each takes its own consecutive part of every global batch; parts differ
             by at most one row, and can be empty in a small last batch, so that all make equally many steps.
+        lengths: (N,) sizes of the rows, where batches should hold rows of like size: of every `BUCKET` batches of the
+            permutation, the rows are sorted by length, and the batches mixed again. Default: the permutation itself.
 
     Raises:
         ValueError: An argument is out of range.
@@ -60,9 +62,11 @@ class Loader:
         *,
         rank: int = 0,
         world_size: int = 1,
+        lengths: npt.NDArray[np.int64] | None = None,
     ) -> None:
         check_loader_arguments(batch_size, prefetch, rank, world_size)
         self.dataset = dataset
+        self.lengths = lengths
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
@@ -89,6 +93,8 @@ class Loader:
     def _batches(self, epoch: int, start_batch: int) -> Iterator[Batch]:
         num_rows = self.dataset.num_rows
         order = permutation(num_rows, self.seed, epoch) if self.shuffle else None
+        if order is not None and self.lengths is not None:
+            order = bucketed(order, self.lengths, self.batch_size, self.seed, epoch)
         for batch in range(start_batch, self.batches_per_epoch):
             begin = batch * self.batch_size
             end = min(begin + self.batch_size, num_rows)
@@ -103,6 +109,27 @@ def permutation(num_rows: int, seed: int, epoch: int) -> npt.NDArray[np.integer[
     order = np.arange(num_rows, dtype=np.int32) if num_rows < 2**31 else np.arange(num_rows, dtype=np.int64)
     generator.shuffle(order)
     return order
+
+
+BUCKET = 32
+"""Batches whose rows are sorted by length together."""
+
+
+def bucketed(
+    order: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.int64], batch_size: int, seed: int, epoch: int
+) -> npt.NDArray[np.integer[Any]]:
+    """The order with rows of like length side by side inside of buckets; full batches of a bucket come mixed."""
+    size = batch_size * BUCKET
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, 1])))
+    parts = []
+    for start in range(0, len(order), size):
+        part = order[start : start + size]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        full = len(part) // batch_size * batch_size
+        # The short last batch of the epoch must stay last.
+        head, tail = part[:full].reshape(-1, batch_size), part[full:]
+        parts += [head[generator.permutation(len(head))].reshape(-1), tail]
+    return np.concatenate(parts) if parts else order
 
 
 def share(begin: int, end: int, rank: int, world_size: int) -> tuple[int, int]:

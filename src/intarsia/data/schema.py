@@ -62,22 +62,38 @@ class Schema:
         features: By name, in the order of the pipeline file.
         labels: Name to number of values in a row, in the order of `label_fields`.
         ids: Raw columns that arrive in `Batch.ids`.
+        num_users: U, where the data are an interaction log that a retriever learns from; else 0.
+        num_items: N, likewise.
+        item_sizes: Encoded values of the whole catalogue, for each feature of items that has any number of them.
     """
 
     features: Mapping[str, FeatureSpec]
     labels: Mapping[str, int] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
+    num_users: int = 0
+    num_items: int = 0
+    item_sizes: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {
+        out: dict[str, Any] = {
             "features": [dataclasses.asdict(spec) for spec in self.features.values()],
             "labels": dict(self.labels),
             "ids": list(self.ids),
         }
+        if self.num_items:
+            out |= {"num_users": self.num_users, "num_items": self.num_items, "item_sizes": dict(self.item_sizes)}
+        return out
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
         """The inverse of `to_json`."""
         specs = [FeatureSpec(**spec) for spec in data["features"]]
-        return cls({spec.name: spec for spec in specs}, dict(data["labels"]), tuple(data["ids"]))
+        return cls(
+            {spec.name: spec for spec in specs},
+            dict(data["labels"]),
+            tuple(data["ids"]),
+            data.get("num_users", 0),
+            data.get("num_items", 0),
+            dict(data.get("item_sizes", {})),
+        )

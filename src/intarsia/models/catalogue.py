@@ -19,7 +19,7 @@ from intarsia.core.params import StrictModel
 from intarsia.data.schema import Schema
 from intarsia.models.base import Model
 
-_NOT_MODELS = {"base", "catalogue", "blocks"}
+_NOT_MODELS = {"base", "catalogue", "blocks", "retriever", "sequential", "sides", "solver"}
 
 
 @cache

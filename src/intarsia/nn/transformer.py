@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,13 +31,14 @@ class Packing:
         slots: (S,) int64 row * T + position, each at most once.
         batch: B.
         length: T.
-        mask: bool, True where a query may look at a token; (B, 1, 1, T), or (B, 1, T, T) when causal.
+        mask: (B, 1, 1, T) bool, True where a query may look at a token; None when causal: tokens fill the first
+            positions of their rows, so those before a token are real.
     """
 
     slots: Tensor
     batch: int
     length: int
-    mask: Tensor
+    mask: Tensor | None
 
     @classmethod
     def of(cls, row: Tensor, position: Tensor, lengths: Tensor, length: int, causal: bool = False) -> Packing:
@@ -52,9 +52,7 @@ class Packing:
             causal: Whether a token sees only itself and those before it.
         """
         # A row without tokens looks at its own padding, so that its softmax is defined. Nobody reads the result.
-        mask = length_mask(lengths.clamp(min=1), length)[:, None, None, :]
-        if causal:
-            mask = mask & torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
+        mask = None if causal else length_mask(lengths.clamp(min=1), length)[:, None, None, :]
         return cls(row * length + position, len(lengths), length, mask)
 
     def pad(self, tokens: Tensor) -> Tensor:
@@ -150,13 +148,14 @@ class TransformerLayer(nn.Module):
         out: Tensor = self.output_norm(hidden + self._feed_forward(hidden))
         return out
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         attended = F.scaled_dot_product_attention(
             self._heads(query),
             self._heads(key),
             self._heads(value),
             attn_mask=mask,
             dropout_p=self.attention_dropout if self.training else 0.0,
+            is_causal=mask is None,
         )  # (B, heads, Q, H / heads)
         return attended.transpose(1, 2).flatten(2)
 

@@ -24,13 +24,11 @@ from intarsia.core.errors import CheckpointError, ConfigError, DataError
 from intarsia.core.files import exclusive, write_json, write_text
 from intarsia.evaluation.evaluate import Evaluation
 from intarsia.evaluation.metrics.base import MetricValue
-from intarsia.models.catalogue import build
-from intarsia.recommender.measure import evaluate_part
+from intarsia.recommender.jobs import Job, open_job
 from intarsia.recommender.pipeline import load_pipeline, located, pipeline_from, short_form
-from intarsia.recommender.prepare import Prepared, prepare
 from intarsia.recommender.recommender import Recommender
 from intarsia.training.distributed import World, join_world
-from intarsia.training.protocols import Reporter
+from intarsia.training.protocols import BatchSource, Reporter
 from intarsia.training.restore import restore
 from intarsia.training.trainer import Trainer, TrainResult
 
@@ -155,12 +153,12 @@ def _run(
     config = loaded.config
     started = time.perf_counter()
     with located(loaded.source):
-        prepared = prepare(config, frames=frames, rank=world.rank, world_size=world.size)
+        job = open_job(config, frames=frames, rank=world.rank, world_size=world.size)
     seconds = {"data": time.perf_counter() - started}
     seed_everything(config.train_config.seed)
     with located(loaded.source):
-        model = build(config.model, prepared.schema, backend=config.train_config.embedding_backend)
-    evaluate_now = _evaluator(model, config, prepared) if prepared.parts else None
+        model = job.build()
+        batches = job.training()
     before = None
     if world.writes:
         # Only now, when data and model are known to be good, may the folder's content change.
@@ -179,39 +177,25 @@ def _run(
         )
         if reporter is not None:
             reporter.message(str(report))
-    trainer = Trainer(
-        model,
-        config.train_config,
-        run_dir=folder,
-        train=prepared.train,
-        evaluate=evaluate_now,
-        num_epochs=_num_epochs(config),
-        export=config.export_config,
-        reporter=reporter,
-        world=world,
-        schema_hash=_digest(prepared.schema.to_json()),
-        tensorboard=tensorboard,
-    )
     started = time.perf_counter()
-    try:
-        result = trainer.fit(resume=resume)
-    except CheckpointError:
-        if before is not None and trainer.state.step == 0:
-            write_text(folder / "pipeline.yaml", before)  # the checkpoints are of that pipeline
-        raise
+    result = _COMPUTED
+    if batches is not None:
+        result = _train(model, batches, job, config, folder, world, before, resume, reporter, tensorboard)
+    job.solve()
     seconds["train"] = time.perf_counter() - started
     started = time.perf_counter()
-    evaluations = {part: evaluate_part(model, config, loader) for part, loader in prepared.parts.items()}
+    evaluations = {part: job.measure(part) for part in job.parts}
     seconds["evaluate"] = time.perf_counter() - started
     metrics = {part: {n: v.value for n, v in e.values.items()} for part, e in evaluations.items()}
-    recommender = Recommender(config, prepared.schema, prepared.encoder, model, prepared.known, metrics)
+    recommender = job.bundle(metrics)
     if world.writes:
+        job.keep(folder)
         recommender.save(folder / "bundle")
         write_json(
             folder / "result.json",
             {
                 "metrics": metrics,
-                "rows": prepared.rows,
+                "rows": job.rows,
                 "steps": result.steps,
                 "epochs": result.epochs,
                 "best_step": result.best_step,
@@ -220,19 +204,57 @@ def _run(
             },
         )
     recommender.folder = folder
-    return Fitted(recommender, result, evaluations, prepared.rows, seconds)
+    return Fitted(recommender, result, evaluations, job.rows, seconds)
 
 
-def _evaluator(model: torch.nn.Module, config: PipelineConfig, prepared: Prepared) -> Any:
+_COMPUTED = TrainResult(0, 0, None, {}, {}, "computed", [])
+"""How the training of a model without gradients ends."""
+
+
+def _train(
+    model: torch.nn.Module,
+    batches: BatchSource,
+    job: Job,
+    config: PipelineConfig,
+    folder: Path,
+    world: World,
+    before: str | None,
+    resume: bool,
+    reporter: Reporter | None,
+    tensorboard: bool,
+) -> TrainResult:
+    """Trains a gradient model; `before` is the pipeline of the run that the folder held."""
+    trainer = Trainer(
+        model,
+        config.train_config,
+        run_dir=folder,
+        train=batches,
+        evaluate=_evaluator(job, config) if job.parts else None,
+        num_epochs=_num_epochs(config),
+        export=config.export_config,
+        reporter=reporter,
+        world=world,
+        schema_hash=_digest(job.schema.to_json()),
+        tensorboard=tensorboard,
+    )
+    try:
+        return trainer.fit(resume=resume)
+    except CheckpointError:
+        if before is not None and trainer.state.step == 0:
+            write_text(folder / "pipeline.yaml", before)  # the checkpoints are of that pipeline
+        raise
+
+
+def _evaluator(job: Job, config: PipelineConfig) -> Any:
     """Evaluates on the validation part, or on the test part where there is no other."""
-    loader = prepared.parts.get("valid") or prepared.parts["test"]
+    part = "valid" if "valid" in job.parts else "test"
 
     early = config.train_config.early_stop
     told = False
 
     def measure() -> dict[str, MetricValue]:
         nonlocal told
-        values = evaluate_part(model, config, loader).values
+        values = job.measure(part).values
         followed = values.get(early.metric) if early is not None else None
         if early is not None and followed is not None and followed.value is None and not told:
             told = True

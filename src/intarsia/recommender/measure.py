@@ -20,10 +20,10 @@ from intarsia.recommender.parts import encode
 from intarsia.recommender.prepare import EvaluationSource, prepare
 
 if TYPE_CHECKING:
-    from intarsia.recommender.recommender import Recommender
+    from intarsia.recommender.row_recommender import RowRecommender
 
 
-def open_part(recommender: Recommender, data: Any | None) -> EvaluationSource:
+def open_part(recommender: RowRecommender, data: Any | None) -> EvaluationSource:
     """Labelled rows for the evaluation of a bundle; see `Recommender.evaluate`."""
     config = recommender.config
     opener_data = data_options(config)

@@ -341,7 +341,7 @@ class Trainer:
         config = self.config
         done = self._done()
         by_epochs = self.num_epochs > 0 or not config.save_checkpoints_steps
-        if done is not None or (by_epochs and not config.eval_steps):
+        if done is not None or (by_epochs and not config.eval_steps and self.state.epoch % config.eval_epochs == 0):
             self._evaluate()
         if done is None and not config.save_checkpoints_steps and not config.save_checkpoints_secs:
             self._save()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from intarsia.config.schema.base import cloud
 from intarsia.core.params import StrictModel
@@ -80,15 +80,47 @@ class ExtraLabelFunc(StrictModel):
 
 
 class SplitConfig(StrictModel):
-    """How one set of rows becomes training, validation and test parts. Has no counterpart in EasyRec."""
+    """How one set of rows becomes training, validation and test parts. A bare word such as `leave_one_out` will do.
 
-    by: Literal["time", "random", "leave_one_out", "user"] = "time"
+    Has no counterpart in EasyRec. Plain rows split at `random`; ranking models on a log by `time`, `random`,
+    `leave_one_out` or `user`; retrievers by any of these.
+    """
+
+    by: Literal[
+        "time",
+        "random",
+        "leave_one_out",
+        "user",
+        "time_by_user",
+        "random_by_user",
+        "random_by_item",
+        "k_fold",
+        "files",
+    ] = "time"
     """`time`: one point in time for all; `random`: rows at random; `leave_one_out`: each user's last rows; `user`:
-    disjoint users."""
+    disjoint users; `time_by_user`: each user's last share; `random_by_user`, `random_by_item`: a share of each user's
+    (item's) rows at random; `k_fold`: one of several random parts; `files`: as the files are."""
     valid: float = Field(default=0.1, ge=0)
     """Share of the rows in the validation part (leave_one_out: rows of each user)."""
     test: float = Field(default=0.1, ge=0)
     """Share of the rows in the test part (leave_one_out: rows of each user)."""
+    input_share: float = Field(default=0.8, gt=0, lt=1)
+    """`user`: first share of a validation or test user's interactions, which is given; the rest is asked for."""
+    folds: int = Field(default=5, ge=2)
+    """`k_fold`: number of parts."""
+    fold: int = Field(default=0, ge=0)
+    """`k_fold`: the part that is the test part."""
+    valid_in_test_history: bool = True
+    """Whether validation interactions belong to the history (and to the seen items) of test queries. Retrievers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            data = {"by": data}
+        if isinstance(data, dict) and data.get("by") == "leave_one_out":
+            return {"valid": 1, "test": 1, **data}
+        return data
 
 
 class LogConfig(StrictModel):

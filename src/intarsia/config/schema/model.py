@@ -347,6 +347,20 @@ class ModelParams(StrictModel):
     ignore_in_batch_neg_sam: bool | None = cloud("an option of match models, which are not built in")
 
 
+class ObjectiveConfig(StrictModel):
+    """What a retriever minimises: one objective with its options. A bare word such as `softmax` will do."""
+
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra=extension("objective"), use_attribute_docstrings=True, frozen=False
+    )
+
+
+class SamplerConfig(StrictModel):
+    """Where negatives come from: one sampler with its options. A bare word such as `uniform` will do."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=extension("sampler"), use_attribute_docstrings=True)
+
+
 class ModelConfig(StrictModel):
     """The model: a class with a backbone, or a class with its own message, named like the class in snake case."""
 
@@ -374,6 +388,10 @@ class ModelConfig(StrictModel):
     """Classes; 1: one logit."""
     label_name: str | None = None
     """Label. Default: the first of label_fields."""
+    objective: ObjectiveConfig | None = None
+    """What a retriever minimises. Default: the model's own. Not in EasyRec."""
+    negatives: SamplerConfig | None = None
+    """Where the negatives of the objective come from. Default: uniform. Not in EasyRec."""
     losses: list[LossConfig] = []
     """Several losses instead of loss_type."""
     loss_weight_strategy: Literal["Fixed", "Uncertainty", "Random"] = "Fixed"

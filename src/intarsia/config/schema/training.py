@@ -312,6 +312,8 @@ class TrainConfig(StrictModel):
     """Passes over the training data; overrides data_config.num_epochs. Not in EasyRec."""
     eval_steps: int = Field(default=0, ge=0)
     """Updates between evaluations; 0: at each checkpoint and at each epoch's end. Not in EasyRec."""
+    eval_epochs: int = Field(default=1, ge=1)
+    """Passes between evaluations, where these follow epochs; the last pass is always evaluated. Not in EasyRec."""
     save_checkpoints_steps: int = Field(default=1000, ge=0)
     """Updates between checkpoints; 0: only at the end of epochs."""
     save_checkpoints_secs: float | None = Field(default=None, gt=0)
