@@ -386,7 +386,7 @@ def test_a_part_may_be_left_out() -> None:
             "0.1, "
             "test 1.0. Set both to 1, for instance.",
             build_log(SMALL, TIMED),
-            {"by": "leave_one_out", "test": 1},
+            {"by": "leave_one_out", "valid": 0.1, "test": 1},
         ),
         (
             "split by leave_one_out leaves no rows for: train, valid. Received: 5 rows, valid 1.0, test 3.0. Choose "

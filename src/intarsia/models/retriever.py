@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from intarsia.config.schema import ModelConfig
 from intarsia.core.batch import Batch, Dense, Jagged
@@ -155,12 +156,20 @@ class Retriever(ItemScorer):
     # Scoring
 
     def catalogue(self) -> Vectors:
-        """Vectors of all items."""
-        return Vectors(self.encode_items().double())
+        """Vectors of all items, of length 1 where scores are cosines."""
+        return Vectors(self._directed(self.encode_items()).double())
 
     def queries(self, batch: Batch) -> Tensor:
         """Vectors of the queries in double precision."""
-        return self.encode_queries(batch).double()
+        return self._directed(self.encode_queries(batch)).double()
+
+    def _directed(self, vectors: Tensor) -> Tensor:
+        return functional.normalize(vectors, dim=-1) if self.cosine else vectors
+
+    @property
+    def cosine(self) -> bool:
+        """Whether scores are cosines: the objective is one of them."""
+        return self.objective.similarity == "cosine"
 
     def score_block(self, queries: Tensor, catalogue: Vectors, start: int, stop: int) -> Tensor:
         """Products in double precision, rounded to single, so that the size of a block cannot change them."""
@@ -220,4 +229,5 @@ def _spec(config: StrictModel | None) -> Spec | None:
     """An objective or a sampler of a pipeline file: its name and options."""
     if config is None:
         return None
-    return dict(config.model_extra or {})
+    extra = config.model_extra or {}
+    return {name: m.model_dump() if isinstance(m, StrictModel) else m for name, m in extra.items()}

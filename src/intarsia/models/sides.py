@@ -66,5 +66,5 @@ def _side(schema: Schema, name: str, size: int) -> SideFeature:
     dim = spec.embedding_dim or 16
     if spec.kind == "id":
         pooling = spec.combiner if spec.multi else "sum"
-        return SideFeature(name, spec.num_ids, 1, spec.multi, dim, pooling, size or schema.num_items)
+        return SideFeature(name, spec.num_ids, 1, spec.multi, dim, pooling, size)
     return SideFeature(name, 0, spec.width)

@@ -28,7 +28,7 @@ class SideFeature:
         multi: Whether a row has any number of ids.
         dim: Width of its embedding.
         pooling: How several ids become one vector.
-        size: Values of the whole catalogue, for features of items.
+        size: Values of the whole catalogue, for features of items that have any number of ids.
     """
 
     name: str
@@ -90,7 +90,8 @@ class CatalogueFeatures(nn.Module):
         self.encode = SideFeatures(features, dim)
         self.num_items = num_items
         for f in features:
-            empty = torch.zeros(f.size, dtype=torch.int64) if f.num_ids else torch.zeros(num_items, f.width)
+            count = f.size if f.multi else num_items
+            empty = torch.zeros(count, dtype=torch.int64) if f.num_ids else torch.zeros(count, f.width)
             self.register_buffer(f"values_{f.name}", empty)
             if f.multi:
                 self.register_buffer(f"offsets_{f.name}", torch.zeros(num_items + 1, dtype=torch.int64))
@@ -98,8 +99,8 @@ class CatalogueFeatures(nn.Module):
     def fill(self, features: Mapping[str, Feature]) -> None:
         """Takes the values of all N items in."""
         for f in self.encode.features:
-            value = features[f.name]
-            self.get_buffer(f"values_{f.name}").copy_(value.values.reshape(self.get_buffer(f"values_{f.name}").shape))
+            value, values = features[f.name], self.get_buffer(f"values_{f.name}")
+            values.copy_(value.values.reshape(values.shape))
             if isinstance(value, Jagged):
                 self.get_buffer(f"offsets_{f.name}").copy_(value.offsets)
 
@@ -142,10 +143,11 @@ class ItemEncoder(nn.Module):
 
     def forward(self, items: Tensor | None = None) -> Tensor:
         """(..., D) of the given items (-1 reads zeros), (N, D) of all where None."""
-        vectors = self.table.weight if items is None else self.table(items)
+        vectors: Tensor = self.table.weight if items is None else self.table(items)
         if self.features is None:
             return vectors
         if items is None:
-            return vectors + self.features()
-        known = self.features(items.reshape(-1).clamp(min=0)).view_as(vectors)
+            everything: Tensor = vectors + self.features()
+            return everything
+        known: Tensor = self.features(items.reshape(-1).clamp(min=0)).view_as(vectors)
         return vectors + known.masked_fill((items < 0).unsqueeze(-1), 0.0)

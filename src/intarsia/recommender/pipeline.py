@@ -16,7 +16,9 @@ from intarsia.config.schema import Backbone
 from intarsia.core.errors import BuildError, ConfigError, Problem
 from intarsia.data.catalogue import resolve_dataset
 from intarsia.models import catalogue as models
+from intarsia.models.retriever import ItemScorer
 from intarsia.nn import catalogue as components
+from intarsia.objectives.retrieval import objective_messages, sampler_messages
 
 
 def extensions() -> Extensions:
@@ -24,7 +26,13 @@ def extensions() -> Extensions:
     layers = {e.field: components.config_of(e) for e in components.COMPONENTS.values() if e.field}
     classes = {n: components.config_of(e) for e in components.COMPONENTS.values() for n in (e.name, *e.aliases)}
     fields = {(Backbone, "top_mlp"): classes["MLP"]}
-    return Extensions({"layer": layers, "model": _model_messages()}, {"layer": classes}, fields)  # type: ignore[arg-type]
+    messages = {
+        "layer": layers,
+        "model": _model_messages(),
+        "objective": objective_messages(),
+        "sampler": sampler_messages(),
+    }
+    return Extensions(messages, {"layer": classes}, fields)  # type: ignore[arg-type]
 
 
 @cache
@@ -93,7 +101,10 @@ def short_form(model_class: str, data: str, overrides: Sequence[str] = ()) -> Lo
     if shipped is None:
         raise ConfigError(f"`{model_class}` ships no configuration. Write a pipeline file and train that.")
     pipeline: dict[str, Any] = plain(yamltext.parse(shipped.read_text(encoding="utf-8"), shipped.name))
+    retrieves = issubclass(models.resolve(model_class), ItemScorer)
     for key, value in entry.defaults.items():
+        if retrieves and key != "data_config" and "feature_groups" not in pipeline["model_config"]:
+            continue  # features of rows, of which a model that reads ids alone has no use
         ours = pipeline.setdefault(key, {})
         pipeline[key] = {**value, **ours} if isinstance(value, dict) else value
     pipeline["data_config"]["dataset"] = entry.name if folder is None else f"{entry.name}:{folder}"

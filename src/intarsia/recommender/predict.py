@@ -15,6 +15,7 @@ from intarsia.data.dataset import SampleDataset
 from intarsia.data.loader import Loader
 from intarsia.data.reading import read_table, resolve_paths
 from intarsia.recommender.recommender import Recommender
+from intarsia.recommender.row_recommender import RowRecommender
 
 WRITERS = {".csv": ",", ".tsv": "\t", ".parquet": ""}
 
@@ -39,6 +40,11 @@ def predict_files(
         raise DataError(f"the output must end in {', '.join(WRITERS)}. Received: {output.name}")
     started = time.perf_counter()
     recommender = Recommender.load(run)
+    if not isinstance(recommender, RowRecommender):
+        raise DataError(
+            f"predict scores rows, and `{recommender.config.model.model_class}` ranks a catalogue. Use `intarsia "
+            "recommend`, or `Recommender.score` on pairs of users and items."
+        )
     config = recommender.config.data_config
     read = read_table(resolve_paths(data), config, columns=[*recommender.encoder.input_columns, *keep])
     columns = recommender.encoder.transform(read.frame)

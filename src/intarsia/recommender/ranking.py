@@ -77,13 +77,32 @@ class PairScorer:
         with evaluating(self.model):
             for start in range(0, users.height, step):
                 numbers = np.arange(start, min(start + step, users.height))
-                yield numbers, self._block(users, columns, numbers).reshape(len(numbers), count)
+                who, what = np.repeat(numbers, count), np.tile(np.arange(count), len(numbers))
+                yield numbers, self._pairs(users, columns, who, what).reshape(len(numbers), count)
 
-    def _block(
-        self, users: pl.DataFrame, columns: dict[str, Column], numbers: npt.NDArray[np.int64]
+    def pair_scores(
+        self, users: pl.DataFrame, who: npt.NDArray[np.int64], what: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        count = self.items.height
-        who, what = np.repeat(numbers, count), np.tile(np.arange(count), len(numbers))
+        """Scores of pairs.
+
+        Args:
+            users: U rows of user columns.
+            who: (P,) rows of `users`.
+            what: (P,) rows of the items.
+
+        Returns:
+            (P,).
+        """
+        with evaluating(self.model):
+            return self._pairs(users, self.encoder.transform(users, only=self.of_user), who, what)
+
+    def _pairs(
+        self,
+        users: pl.DataFrame,
+        columns: dict[str, Column],
+        who: npt.NDArray[np.int64],
+        what: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.float32]:
         device = next(self.model.parameters()).device
         out = []
         for start in range(0, len(who), PAIRS_PER_BATCH):
@@ -98,7 +117,7 @@ class PairScorer:
                 features.update({name: column.take(slice(0, len(w))) for name, column in mixed.items()})
             predictions = self.model(Batch(features, size=len(w)).to(device))
             out.append(self.score(predictions).float().cpu())
-        return torch.cat(out).numpy()
+        return torch.cat(out).numpy() if out else np.zeros(0, dtype=np.float32)
 
 
 def top_items(

@@ -30,6 +30,7 @@ Unknown = Literal["error", "warn", "ignore"]
 _KINDS = {
     "rows": ("intarsia.recommender.row_recommender", "RowRecommender"),
     "retrieval": ("intarsia.recommender.retrieval", "RetrievalRecommender"),
+    "two_stage": ("intarsia.recommender.two_stage", "TwoStageRecommender"),
 }
 """Modules and classes of the kinds of bundle."""
 
@@ -167,9 +168,14 @@ class Recommender(ABC):
             )
         module, name = _KINDS[about.get("kind", "rows")]
         owner: type[Recommender] = getattr(importlib.import_module(module), name)
+        return owner._load(folder, about, device)
+
+    @classmethod
+    def _load(cls, folder: Path, about: Mapping[str, Any], device: str) -> Self:
+        """Reads a bundle of this kind."""
         try:
             config, schema, model = _read(folder)
-            found = owner._read_own(folder, about, config, schema, model)
+            found = cls._read_own(folder, about, config, schema, model)
         except (ConfigError, DataError, KeyError, TypeError) as error:
             written = about.get("intarsia")
             other = f" (intarsia {written} wrote it, this is {__version__})" if written != __version__ else ""

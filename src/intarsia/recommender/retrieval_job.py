@@ -39,7 +39,7 @@ class RetrievalJob:
         self.data: LogData = open_log_data(config, frame=None if frames is None else frames["train"])
         division = self.data.division
         self.schema = self.data.schema
-        self.parts = [name for name in ("valid", "test") if name in division.queries]
+        self.parts: list[str] = [name for name in ("valid", "test") if name in division.queries]
         self.rows = {"train": division.num_training}
         for name in self.parts:
             queries = division.queries[name]

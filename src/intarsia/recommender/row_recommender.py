@@ -148,6 +148,24 @@ class RowRecommender(Recommender):
             out = out.with_columns(told.gather(out["__request"]))
         return out.drop("__request")
 
+    def request_rows(self, users: Sequence[Any], history: Sequence[Sequence[Any]] | None) -> pl.DataFrame:
+        """One row of user columns for each user, or for each history; unknown ids leave columns empty."""
+        known = self._require_known("recommend")
+        if history is None:
+            return known.user_rows([str(user) for user in users])[0]
+        return known.anonymous_rows([[str(i) for i in one if str(i) in known.position] for one in history])
+
+    def pair_scores(self, rows: pl.DataFrame, who: npt.NDArray[np.int64], items: Sequence[str]) -> list[float | None]:
+        """Scores of pairs: a row of `request_rows`, and an item by raw id; None for an item that is not known."""
+        known = self._require_known("recommend")
+        what = np.array([known.position.get(item, -1) for item in items], dtype=np.int64)
+        found = np.flatnonzero(what >= 0)
+        out: list[float | None] = [None] * len(what)
+        scores = self._pair_scorer().pair_scores(known.queries(rows), who[found], what[found])
+        for place, value in zip(found.tolist(), scores.tolist()):
+            out[place] = value
+        return out
+
     def _best(
         self, rows: pl.DataFrame, names: pl.Series, k: int, filter_seen: bool, candidates: npt.NDArray[np.bool_] | None
     ) -> pl.DataFrame:

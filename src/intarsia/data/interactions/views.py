@@ -1,12 +1,12 @@
 """Training data of every kind as views of one log: batches are cut out of its arrays when they are asked for.
 
-| view     | a row is                         | batch                                             | for                        |
-|----------|----------------------------------|---------------------------------------------------|----------------------------|
-| `pairs`  | a training interaction           | user, target, rating, user's and target's features | MF, NCF                    |
-| `next`   | a training interaction           | the same and the history before it                | two towers, multi-interest |
-| `causal` | a user's training part           | history and, for each step, the step after it      | SASRec, GRU4Rec            |
-| `masked` | a user's training part           | history alone; the model hides steps               | BERT4Rec                   |
-| `users`  | a user's training part           | history alone, every item                          | autoencoders               |
+| view     | a row is               | batch                                            | for                        |
+|----------|------------------------|--------------------------------------------------|----------------------------|
+| `pairs`  | a training interaction | user, target, rating, features                   | MF, NCF                    |
+| `next`   | a training interaction | the same and the history before it               | two towers, multi-interest |
+| `causal` | a user's training part | history and, for each step, the step after it    | SASRec, GRU4Rec            |
+| `masked` | a user's training part | history alone; the model hides steps             | BERT4Rec                   |
+| `users`  | a user's training part | history alone, every item                        | autoencoders               |
 
 Matrices for alternating least squares, row by user and row by item, are `user_rows` and `item_rows`. A session is the
 history of a user who has no other.

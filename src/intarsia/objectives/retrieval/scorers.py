@@ -1,0 +1,92 @@
+"""Scores from vectors of queries and items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from intarsia.objectives.retrieval.base import Factors, Scorer, Similarity
+
+Encode = Callable[[Tensor | None], Tensor]
+"""Item numbers (...) to vectors (..., D) or biases (...); None: the whole catalogue."""
+
+
+class FactorScorer(Scorer):
+    """Scores of vectors.
+
+        inner_product:  s(q, i) = <q, i> / temperature + bias_i
+        cosine:         s(q, i) = <q, i> / (|q| |i| temperature) + bias_i
+        euclidean:      s(q, i) = -|q - i|^2 / temperature + bias_i
+
+    Args:
+        queries: (P, D).
+        encode: Vectors of items.
+        num_items: N.
+        bias: Biases of items, or None.
+        similarity: How two vectors make a score.
+        temperature: Divisor of the similarity, above 0.
+    """
+
+    def __init__(
+        self,
+        queries: Tensor,
+        encode: Encode,
+        *,
+        num_items: int,
+        bias: Encode | None = None,
+        similarity: Similarity = "inner_product",
+        temperature: float = 1.0,
+    ) -> None:
+        self.num_queries, self.num_items = queries.shape[0], num_items
+        self.queries = functional.normalize(queries, dim=-1) if similarity == "cosine" else queries
+        self.encode, self.bias = encode, bias
+        self.similarity, self.scale = similarity, 1.0 / temperature
+
+    def pairs(self, items: Tensor) -> Tensor:
+        """Products of each query with its own items."""
+        vectors = self._vectors(items)
+        if items.dim() == 1:
+            return self._finish((self.queries * vectors).sum(dim=-1), self.queries, vectors, items)
+        products = torch.bmm(vectors, self.queries.unsqueeze(2)).squeeze(2)
+        return self._finish(products, self.queries.unsqueeze(1), vectors, items)
+
+    def block(self, items: Tensor) -> Tensor:
+        """One product of two matrices."""
+        vectors = self._vectors(items)
+        return self._finish(self.queries @ vectors.t(), self.queries.unsqueeze(1), vectors, items)
+
+    def groups(self, positions: Tensor, items: Tensor) -> Tensor:
+        """One product of matrices for each group."""
+        vectors = self._vectors(items)
+        queries = self.queries[positions.clamp(min=0)]
+        products = torch.bmm(queries, vectors.transpose(1, 2))
+        return self._finish(products, queries.unsqueeze(2), vectors.unsqueeze(1), items.unsqueeze(1))
+
+    def factors(self) -> Factors:
+        """Queries and the whole catalogue. Squared distances lose |q|^2, the same for all items of a query."""
+        vectors = self._vectors(None)
+        bias = None if self.bias is None else self.bias(None)
+        if self.similarity != "euclidean":
+            return Factors(self.queries, vectors, bias, self.scale)
+        lengths = -self.scale * vectors.square().sum(dim=-1)
+        return Factors(self.queries, vectors, lengths if bias is None else lengths + bias, 2 * self.scale)
+
+    def cosine(self) -> FactorScorer:
+        """The same vectors under the cosine, without temperature and biases."""
+        if self.similarity == "cosine" and self.scale == 1.0 and self.bias is None:
+            return self
+        return FactorScorer(self.queries, self.encode, num_items=self.num_items, similarity="cosine")
+
+    def _vectors(self, items: Tensor | None) -> Tensor:
+        vectors = self.encode(items)
+        return functional.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
+
+    def _finish(self, products: Tensor, queries: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
+        """Scores from products; the other arguments are shaped to go with them."""
+        if self.similarity == "euclidean":
+            products = 2 * products - queries.square().sum(dim=-1) - vectors.square().sum(dim=-1)
+        scores = products if self.scale == 1.0 else products * self.scale
+        return scores if self.bias is None else scores + self.bias(items)
