@@ -19,9 +19,6 @@ from intarsia.core.params import StrictModel
 from intarsia.data.schema import Schema
 from intarsia.models.base import Model
 
-_NOT_MODELS = {"base", "catalogue", "blocks", "retriever", "sequential", "sides", "solver"}
-
-
 @cache
 def names() -> dict[str, str]:
     """Module of each model, by class name."""
@@ -31,8 +28,14 @@ def names() -> dict[str, str]:
 def _models() -> Iterator[tuple[str, type[Model]]]:
     folder = Path(__file__).parent
     for info in pkgutil.iter_modules([str(folder)]):
-        if info.name not in _NOT_MODELS and not info.name.startswith("_"):
-            yield info.name, importlib.import_module(f"intarsia.models.{info.name}").MODEL
+        # Modules without a `MODEL` hold what several models share.
+        model = None if info.name == "catalogue" else _model_of(info.name)
+        if model is not None:
+            yield info.name, model
+
+
+def _model_of(module: str) -> type[Model] | None:
+    return getattr(importlib.import_module(f"intarsia.models.{module}"), "MODEL", None)
 
 
 def resolve(model_class: str) -> type[Model]:

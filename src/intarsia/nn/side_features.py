@@ -71,7 +71,7 @@ class SideFeatures(nn.Module):
             value = looked_up.get(feature.name)
             if value is None:
                 value = features[feature.name].values.nan_to_num()
-            parts.append(value.reshape(len(value), -1))
+            parts.append(value.reshape(len(value), feature.dim if feature.num_ids else feature.width))
         out: Tensor = self.project(torch.cat(parts, dim=1))
         return out
 

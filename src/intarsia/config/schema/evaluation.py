@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from intarsia.config.schema.base import cloud
+from intarsia.config.suggest import Suggester
 from intarsia.core.params import StrictModel
 
 Reduction = Literal["mean", "mean_by_sample_num", "mean_by_positive_num"]
@@ -91,11 +95,86 @@ class MetricConfig(StrictModel):
         return data
 
 
+RANKING_METRICS: Mapping[str, Literal["needed", "allowed", "none"]] = MappingProxyType(
+    {
+        **dict.fromkeys(("hit_rate", "recall", "precision", "f1", "ndcg", "map_by_targets"), "needed"),
+        **dict.fromkeys(("mrr", "map"), "allowed"),
+        **dict.fromkeys(("auc", "rmse", "mae"), "none"),
+        **dict.fromkeys(("coverage", "gini", "popularity", "novelty"), "needed"),
+        **dict.fromkeys(("diversity", "serendipity", "calibration"), "needed"),
+    }
+)
+"""Metrics of ranked lists, and whether a depth (`@10`) belongs to the name."""
+_RANKING_NAME = re.compile(r"(?P<stem>[a-z_0-9]+)(@(?P<depth>[0-9]+))?(?P<protocol>\[.*\])?")
+QueryGroup = Literal["new_users", "popularity", "history"]
+
+
+def ranking_metric(name: str) -> tuple[str, int | None, str]:
+    """A metric's name taken apart: `ndcg@10[fixed 99]` is `ndcg`, 10, `[fixed 99]`.
+
+    Raises:
+        ValueError: There is no such metric, or its depth is missing, superfluous or 0.
+    """
+    found = _RANKING_NAME.fullmatch(name)
+    stem = found["stem"] if found else name.partition("@")[0]
+    if found is None or stem not in RANKING_METRICS:
+        hint = Suggester().hint(stem, RANKING_METRICS, "metrics")
+        raise ValueError(f"no metric of ranked lists is called {name!r}.{hint}")
+    depth = int(found["depth"]) if found["depth"] else None
+    if depth == 0:
+        raise ValueError(f"the depth of a metric is at least 1, such as {stem}@10. Received: {name!r}.")
+    if depth is None and RANKING_METRICS[stem] == "needed":
+        raise ValueError(f"{stem} needs a depth, such as {stem}@10. Received: {name!r}.")
+    if depth is not None and RANKING_METRICS[stem] == "none":
+        raise ValueError(f"{stem} has no depth. Received: {name!r}. Write {stem}.")
+    return stem, depth, found["protocol"] or ""
+
+
+def _checked(name: str) -> str:
+    ranking_metric(name)
+    return name
+
+
+class RankingProtocol(StrictModel):
+    """Which items the targets are ranked against. The bare words `full`, `fixed` and `sampled` will do."""
+
+    candidates: Literal["full", "fixed", "sampled"] = "full"
+    """All items; the negatives that the data came with; negatives drawn at random among those the user never had.
+    Other values than `full` are written into the names of the metrics."""
+    num_negatives: int = Field(default=100, ge=1)
+    """`sampled`: negatives of each user, all different."""
+    sampler: Literal["uniform", "popularity"] = "uniform"
+    """`sampled`: every item alike, or in proportion to its training interactions."""
+    alpha: float = Field(default=1.0, gt=0)
+    """`sampled` by popularity: exponent of the number of interactions."""
+    seed: int = Field(default=0, ge=0)
+    """`sampled`: of the draws, which depend on it and on the user alone."""
+    filter_seen: bool = True
+    """`full`: whether items of the user's history are left out of the lists."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, data: Any) -> Any:
+        return {"candidates": data} if isinstance(data, str) else data
+
+
 class EvalConfig(StrictModel):
     """Evaluation."""
 
     metrics_set: list[MetricConfig] = []
-    """The metrics. Default: auc and logloss for classification, rmse and mae for regression."""
+    """The metrics of rows. Default: auc and logloss for classification, rmse and mae for regression."""
+    metrics: list[Annotated[str, AfterValidator(_checked)]] = []
+    """The metrics of ranked lists, such as `ndcg@10`. Default: hit_rate@10, recall@10, ndcg@10, mrr@10, coverage@10."""
+    protocol: RankingProtocol = RankingProtocol()
+    """Which items the targets are ranked against."""
+    groups: list[QueryGroup] = []
+    """Break the metrics down by users new to the model, by popularity of the targets, by length of the history."""
+    category: str = ""
+    """Column of the item table that diversity and calibration read, such as genres."""
+    category_separator: str = "|"
+    """Between several categories of an item."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Level of the confidence intervals."""
     num_examples: int = Field(default=0, ge=0)
     """Rows to evaluate; 0: all."""
     eval_interval_secs: int | None = cloud("evaluation follows checkpoints")

@@ -7,6 +7,7 @@ the catalogue, M any number of items, D dimension.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from intarsia.core.batch import Jagged
 from intarsia.core.errors import BuildError, DataError
+from intarsia.objectives.retrieval.frequency import ItemCounts
 
 Similarity = Literal["inner_product", "cosine", "euclidean"]
 """How two vectors make a score; `euclidean` is the squared distance, negated."""
@@ -22,11 +24,11 @@ Similarity = Literal["inner_product", "cosine", "euclidean"]
 
 @dataclass(frozen=True)
 class Factors:
-    """Scores of all queries and all items as a product: scale * <queries[p], items[n]> + bias[n] (+ a term of p alone).
+    """Scores of queries and items as a product: scale * <queries[p], items[n]> + bias[n] (+ a term of p alone).
 
     Attributes:
         queries: (P, D).
-        items: (N, D), the whole catalogue.
+        items: (N, D), or (M, D) of M items.
         bias: (N,) or None.
         scale: Factor of the products.
     """
@@ -71,8 +73,12 @@ class Scorer(ABC):
         group[positions[real]] = real.nonzero()[:, 0]
         return self.pairs(items[group])[positions.clamp(min=0)]
 
-    def factors(self) -> Factors | None:
-        """The scores as a product of two matrices; None where the model has no such form."""
+    def factors(self, items: Tensor | None = None) -> Factors | None:
+        """The scores as a product of two matrices; None where the model has no such form.
+
+        Args:
+            items: (M,) the items to score; None: the whole catalogue.
+        """
         return None
 
     def cosine(self) -> Scorer:
@@ -127,21 +133,25 @@ class Negatives:
 
     Attributes:
         items: (n,) the same for all positives, each once; or (P, n), each positive's own.
-        log_probs: Of the shape of `items`: logarithm of the number of times that the item is expected among the n.
-            Where no item can come twice, that is the probability that it comes at all.
-        positive_log_probs: (P,) the same of the positives' items.
+        log_prob_of: Items to logarithms of the number of times that each is expected among the n: (n,) or (P, n) for
+            items of that shape, (P,) for one item of each positive. Where no item can come twice that is the
+            probability that it comes at all. A positive is spoken of as if it could be drawn, too.
         valid: Bool, (n,) or (P, n): False for what must not be used. None: all may be.
     """
 
     items: Tensor
-    log_probs: Tensor
-    positive_log_probs: Tensor
+    log_prob_of: Callable[[Tensor], Tensor]
     valid: Tensor | None = None
 
     @property
     def shared(self) -> bool:
         """Whether all positives have the same negatives."""
         return self.items.dim() == 1
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Of the shape of `items`: what `log_prob_of` says of the negatives."""
+        return self.log_prob_of(self.items)
 
     def usable(self, positives: Positives) -> Tensor:
         """(P, n) bool: valid, and not the positive itself (no accidental hit)."""
@@ -169,7 +179,10 @@ class Sampler(nn.Module, ABC):
         super().__init__()
         self.num_items = num_items
 
-    @abstractmethod
+    def check(self, n: int) -> None:
+        """Raises BuildError if the sampler cannot give n negatives."""
+
+    @torch.no_grad()
     def sample(self, positives: Positives, scorer: Scorer, n: int, *, shared: bool = False) -> Negatives:
         """Draws negatives.
 
@@ -179,12 +192,16 @@ class Sampler(nn.Module, ABC):
             n: Negatives of each positive.
             shared: Whether all positives may get the same ones.
         """
+        items, valid = self.draw(positives, scorer, n, shared)
+        return Negatives(items, lambda of: self.log_probs(of, positives, n, shared), valid)
 
-    def set_counts(self, counts: Tensor) -> None:
-        """Tells how often each item (N,) is a positive in training."""
-        for part in self.children():
-            if isinstance(part, Sampler):
-                part.set_counts(counts)
+    @abstractmethod
+    def draw(self, positives: Positives, scorer: Scorer, n: int, shared: bool) -> tuple[Tensor, Tensor | None]:
+        """Items and what of them is valid, as in `Negatives`; in an order that means nothing."""
+
+    @abstractmethod
+    def log_probs(self, items: Tensor, positives: Positives, n: int, shared: bool) -> Tensor:
+        """`log_prob_of` of negatives drawn with these arguments."""
 
 
 class Objective(nn.Module, ABC):
@@ -221,15 +238,16 @@ class Objective(nn.Module, ABC):
         """Tells how often each item (N,) is a positive in training; kept in the state.
 
         Raises:
-            BuildError: There is not one count an item.
+            BuildError: There is not one count an item, or counts make no probabilities.
         """
         if counts.shape != (self.num_items,):
             raise BuildError(
                 f"counts of items are one number for each of the {self.num_items} items. Received: shape "
                 f"{tuple(counts.shape)}. Count the training interactions of every item."
             )
-        if self.sampler is not None:
-            self.sampler.set_counts(counts)
+        for part in self.modules():
+            if isinstance(part, ItemCounts):
+                part.set(counts)
 
     def forward(self, scorer: Scorer, positives: Positives) -> dict[str, Tensor]:
         """The loss by its name: a mean over the positives, weighted; 0 where there are none.
