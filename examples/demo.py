@@ -1,16 +1,19 @@
-"""The demo: MovieLens 100K from the log to ten recommendations with titles, in one go.
+"""The demo: MovieLens 100K from the log to ten recommendations with titles, in two stages and in one go.
 
     python examples/demo.py [--history 50,181,258] [--user 196] [--data-dir FOLDER] [--run-dir runs/demo]
 
-Trains the ranker of `movielens_ranker.yaml` (will this user rate this movie 4 or higher? The history so far is among
-the features; the last tenth of the rows, by time, is the test part), shows its metrics beside popularity and a
-logistic regression, and recommends for a known user and for the history of somebody whom the model has never seen.
+Trains the retriever of `movielens_retriever.yaml` (which movies come next, out of all?) and the ranker of
+`movielens_ranker.yaml` (will this user rate this movie 4 or higher? The history so far is among the features); of both,
+the last tenth by time is the test part. Shows their metrics beside popularity and a logistic regression. Then the two
+recommend together, for a known user and for the history of somebody whom they have never seen: the retriever finds 200
+candidates, the ranker puts them in order.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +29,13 @@ from intarsia.evaluation.metrics.counting import auc, grouped_auc
 from intarsia.recommender.fit import Fitted, run
 from intarsia.recommender.parts import open_log
 from intarsia.recommender.pipeline import load_pipeline
+from intarsia.recommender.recommender import Recommender
+from intarsia.recommender.two_stage import combine
 from intarsia.training.progress import make_reporter
 
 HERE = Path(__file__).parent
 console = Console(highlight=False)
+RANKED, SCORED = ("hit_rate@10", "ndcg@10", "recall@50", "coverage@10"), ("auc", "gauc", "logloss")
 
 
 def popularity() -> dict[str, float | None]:
@@ -51,21 +57,21 @@ def dataset() -> str:
     return f"ml-100k:{ARGUMENTS.data_dir}" if ARGUMENTS.data_dir else "ml-100k"
 
 
-def trained(name: str, quiet: bool) -> Fitted:
+def trained(name: str, quiet: bool, overrides: Sequence[str] = ()) -> Fitted:
     """A pipeline of this folder, trained anew."""
-    loaded = load_pipeline(HERE / f"{name}.yaml", [f"data_config.dataset={dataset()}"])
+    loaded = load_pipeline(HERE / f"{name}.yaml", [f"data_config.dataset={dataset()}", *overrides])
     folder = Path(ARGUMENTS.run_dir) / name
     return run(loaded, run_dir=folder, overwrite=True, reporter=None if quiet else make_reporter())
 
 
-def show_metrics(results: dict[str, dict[str, float | None]]) -> None:
+def show_metrics(title: str, names: tuple[str, ...], results: dict[str, dict[str, float | None]]) -> None:
     """The test metrics side by side."""
-    table = Table(title="test part", title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     table.add_column("model")
-    for metric in ("auc", "gauc", "logloss"):
+    for metric in names:
         table.add_column(metric, justify="right")
     for name, values in results.items():
-        cells = [values.get(metric) for metric in ("auc", "gauc", "logloss")]
+        cells = [values.get(metric) for metric in names]
         table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in cells))
     console.print(table)
 
@@ -86,6 +92,11 @@ def main() -> None:
     started = time.perf_counter()
     place = ARGUMENTS.data_dir or f"{default_folder() / 'ml-100k'} (fetched if absent)"
     console.print(f"[bold]MovieLens 100K[/bold]: {place}")
+    finds: dict[str, dict[str, float | None]] = {}
+    for title, overrides in (("popularity", ["model_config.model_class=Pop"]), ("retriever", [])):
+        console.print(f"training: {title}")
+        first = trained("movielens_retriever", bool(overrides), overrides)
+        finds[title] = {metric: value.value for metric, value in first.evaluations["test"].values.items()}
     results: dict[str, dict[str, float | None]] = {"popularity": popularity()}
     pipelines = (("logistic regression", "movielens_logistic", True), ("ranker", "movielens_ranker", False))
     for title, name, quiet in pipelines:
@@ -93,12 +104,16 @@ def main() -> None:
         fitted = trained(name, quiet)
         results[title] = {metric: value.value for metric, value in fitted.evaluations["test"].values.items()}
     console.print()
-    show_metrics(results)
-    recommender = fitted.recommender
+    show_metrics("test part: all movies ranked", RANKED, finds)
+    console.print()
+    show_metrics("test part: rated movies scored", SCORED, results)
+    both = combine(first.recommender.folder, fitted.recommender.folder, num_candidates=200)
+    both.save(Path(ARGUMENTS.run_dir) / "two_stages")
+    recommender = Recommender.load(Path(ARGUMENTS.run_dir) / "two_stages")
     history = [item.strip() for item in ARGUMENTS.history.split(",") if item.strip()]
-    known = recommender.known
-    assert known is not None
-    titles = dict(known.items.select("item_id", "title").rows())
+    memory = both.retriever.memory
+    assert memory.catalogue is not None
+    titles = dict(memory.catalogue.select("item_id", "title").rows())
     console.print()
     show_items(f"ten movies for user {ARGUMENTS.user}", recommender.recommend(users=[ARGUMENTS.user], k=10))
     console.print()

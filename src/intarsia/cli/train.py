@@ -29,6 +29,9 @@ def train(
     run_dir: Annotated[Path | None, typer.Option("--run-dir", "-o", help="Folder of the run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Export a model that is trained anew on all data, as long as the best was.")
+    ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard files too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
     json: Json = False,
@@ -40,7 +43,8 @@ def train(
     """
     if resume and overwrite:
         raise typer.BadParameter("--resume goes on with a run and --overwrite throws it away. Give one of them.")
-    loaded = load_any(pipeline, [*(overrides or []), *(sets or [])], data)
+    more = ["export_config.refit=true"] if refit else []
+    loaded = load_any(pipeline, [*(overrides or []), *(sets or []), *more], data)
     from intarsia.cli.output import print_json, speaks
     from intarsia.recommender.fit import run
     from intarsia.training.progress import make_reporter

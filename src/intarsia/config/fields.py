@@ -19,7 +19,7 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
 from intarsia.config.schema.data import DataConfig, FieldType, InputType, SplitConfig
-from intarsia.config.schema.evaluation import METRIC_SHORTHANDS, MetricConfig
+from intarsia.config.schema.evaluation import METRIC_SHORTHANDS, MetricConfig, RankingProtocol
 from intarsia.config.schema.features import FeatureType, Initializer, SequenceCombiner
 from intarsia.config.schema.model import (
     Block,
@@ -31,6 +31,7 @@ from intarsia.config.schema.model import (
     WideOrDeep,
 )
 from intarsia.config.schema.pipeline import PipelineConfig
+from intarsia.config.schema.retrieval import IndexConfig
 from intarsia.config.schema.training import OPTIMIZER_WORDS, LearningRate, OptimizerConfig, TrainConfig
 
 Model = type[BaseModel]
@@ -254,7 +255,7 @@ SHORT_KEYS: dict[Model, dict[str, str]] = {
 }
 """Messages that a bare word stands for, with the key that each word sets (where it is not the word itself)."""
 
-WORD_FIELDS: dict[Model, str] = {SplitConfig: "by"}
+WORD_FIELDS: dict[Model, str] = {SplitConfig: "by", RankingProtocol: "candidates", IndexConfig: "kind"}
 """Messages that a bare word stands for, with the field whose value the word is."""
 
 NUMBER_KEYS: dict[Model, tuple[str, str]] = {LearningRate: ("constant_learning_rate", "learning_rate")}

@@ -19,6 +19,7 @@ from intarsia.core.params import StrictModel
 from intarsia.data.schema import Schema
 from intarsia.models.base import Model
 
+
 @cache
 def names() -> dict[str, str]:
     """Module of each model, by class name."""

@@ -62,7 +62,8 @@ class MIND(NextItemRetriever):
         routing_std: Annotated[float, Param("Standard deviation of the routing logits at the start.", gt=0)] = 1.0,
         hidden_units: Annotated[list[PositiveInt], Param("ReLU layers that refine an interest; none: none.")] = [128],
         power: Annotated[
-            float | None, Param("p of the label-aware attention, 0: all interests alike; none: the nearest alone.", ge=0)
+            float | None,
+            Param("p of the label-aware attention, 0: all interests alike; none: the nearest alone.", ge=0),
         ] = None,
     ) -> None:
         super().__init__(

@@ -1,7 +1,7 @@
 """Softmax, sums and means inside of the rows of jagged tensors: no step of padding is ever touched.
 
-    rows     0 0 1 1 1          segment_softmax    .5 .5 .2 .2 .6
-    values   a b c d e          segment_mean       (a+b)/2  (c+d+e)/3
+rows     0 0 1 1 1          segment_softmax    .5 .5 .2 .2 .6
+values   a b c d e          segment_mean       (a+b)/2  (c+d+e)/3
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import torch
 
 from intarsia.config.load import LoadedConfig
 from intarsia.config.resolve import dump_yaml
-from intarsia.config.schema import PipelineConfig
+from intarsia.config.schema import ExportConfig, PipelineConfig
 from intarsia.core.errors import CheckpointError, ConfigError, DataError
 from intarsia.core.files import exclusive, write_json, write_text
 from intarsia.evaluation.evaluate import Evaluation
@@ -187,9 +187,14 @@ def _run(
     evaluations = {part: job.measure(part) for part in job.parts}
     seconds["evaluate"] = time.perf_counter() - started
     metrics = {part: {n: v.value for n, v in e.values.items()} for part, e in evaluations.items()}
-    recommender = job.bundle(metrics)
     if world.writes:
         job.keep(folder)
+    if config.export_config.refit:
+        started = time.perf_counter()
+        job = _refit(job, result, batches, config, folder, world, reporter)
+        seconds["refit"] = time.perf_counter() - started
+    recommender = job.bundle(metrics)
+    if world.writes:
         recommender.save(folder / "bundle")
         write_json(
             folder / "result.json",
@@ -205,6 +210,34 @@ def _run(
         )
     recommender.folder = folder
     return Fitted(recommender, result, evaluations, job.rows, seconds)
+
+
+def _refit(
+    job: Job,
+    result: TrainResult,
+    batches: BatchSource | None,
+    config: PipelineConfig,
+    folder: Path,
+    world: World,
+    reporter: Reporter | None,
+) -> Job:
+    """A job whose model has learned from all data, for as many passes as the best evaluation of `result` had."""
+    whole = job.whole()
+    seed_everything(config.train_config.seed)
+    model = whole.build()
+    again = whole.training()
+    if again is not None and batches is not None:
+        per_epoch = batches.batches_per_epoch or 1
+        updates = -(-per_epoch // config.train_config.gradient_accumulation_steps)
+        passes = max(1, round((result.best_step or result.steps) / updates))
+        alone = {"num_epochs": passes, "num_steps": 0, "early_stop": None, "eval_steps": 0}
+        train = config.train_config.model_copy(update=alone)
+        fresh = config.model_copy(update={"train_config": train, "export_config": ExportConfig()})
+        if world.writes:
+            shutil.rmtree(folder / "refit", ignore_errors=True)
+        _train(model, again, whole, fresh, folder / "refit", world, None, False, reporter, False)
+    whole.solve()
+    return whole
 
 
 _COMPUTED = TrainResult(0, 0, None, {}, {}, "computed", [])
@@ -306,7 +339,7 @@ def _refuse_mixing(folder: Path, resume: bool, overwrite: bool) -> None:
 
 def _empty(folder: Path) -> None:
     """Removes another run's results."""
-    for name in ("checkpoints", "bundle", "tensorboard"):
+    for name in ("checkpoints", "bundle", "tensorboard", "refit"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("metrics.jsonl", "result.json"):
         (folder / name).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from intarsia.config.schema import PipelineConfig
+from intarsia.core.errors import ConfigError
 from intarsia.data.schema import Schema
 from intarsia.evaluation.evaluate import Evaluation
 from intarsia.models.base import Model
@@ -46,6 +47,13 @@ class Job(Protocol):
 
     def measure(self, part: str) -> Evaluation:
         """The model on a part."""
+
+    def whole(self) -> Job:
+        """The same job with everything in training and nothing to measure.
+
+        Raises:
+            ConfigError: The kind of model cannot be fitted again on all data.
+        """
 
     def keep(self, folder: Path) -> None:
         """Writes what a run keeps beside its bundle, such as the metrics of every user."""
@@ -96,6 +104,13 @@ class RankJob:
     def measure(self, part: str) -> Evaluation:
         """Metrics of rows."""
         return evaluate_part(self.model, self.config, self.prepared.parts[part])
+
+    def whole(self) -> Job:
+        """Not for rows: files of validation rows may be of another kind than training rows."""
+        raise ConfigError(
+            "export_config.refit trains on all interactions of a log, for models that rank a catalogue. Received: "
+            f"{self.config.model.model_class}. Remove the field, and add your validation files to train_input_path."
+        )
 
     def keep(self, folder: Path) -> None:
         """Nothing."""

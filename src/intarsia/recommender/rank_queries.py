@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,20 @@ from torch import Tensor
 
 from intarsia.config.schema import PipelineConfig
 from intarsia.core.batch import Jagged
+from intarsia.core.errors import ConfigError
 from intarsia.data.interactions.interactions import Ints
-from intarsia.data.interactions.views import QueryView
+from intarsia.data.interactions.views import QueryView, sorted_rows, window_index
 from intarsia.evaluation.evaluate import Evaluation, evaluating
-from intarsia.evaluation.ranking import RankingEvaluation, RankingQueries, build_ranking_metrics, evaluate_ranking
+from intarsia.evaluation.ranking import (
+    LogFacts,
+    RankingEvaluation,
+    RankingMetrics,
+    RankingQueries,
+    build_ranking_metrics,
+    categories_of,
+    code_ids,
+    evaluate_ranking,
+)
 from intarsia.models.retriever import ItemScorer
 from intarsia.recommender.log_data import LogData
 
@@ -28,11 +39,53 @@ class RankingJudge:
         model: The model.
         data: The divided log.
         config: The pipeline; `eval_config` says what is measured and how.
+
+    Raises:
+        ConfigError: A metric or the protocol needs what the log does not have.
     """
 
     def __init__(self, model: ItemScorer, data: LogData, config: PipelineConfig) -> None:
         self.model, self.data, self.config = model, data, config
+        self.protocol = config.eval_config.protocol
         self.found: dict[str, RankingEvaluation] = {}
+        log = data.division.log
+        if self.protocol.candidates == "fixed" and log.fixed_negatives is None:
+            raise ConfigError(
+                "eval_config.protocol fixed ranks against negatives that the data come with. Received: a log without "
+                "such. Name their file (log.negatives_path), or set protocol to full or sampled."
+            )
+
+    @cached_property
+    def metrics(self) -> RankingMetrics:
+        """What is measured."""
+        options, log = self.config.eval_config, self.data.division.log
+        fixed = log.fixed_negatives
+        return build_ranking_metrics(
+            options.metrics,
+            protocol=self.protocol,
+            facts=self._facts(),
+            groups=options.groups,
+            confidence=options.confidence,
+            num_fixed=None if fixed is None else fixed.shape[1],
+        )
+
+    def _facts(self) -> LogFacts:
+        division, options = self.data.division, self.config.eval_config
+        facts = LogFacts(
+            item_counts=torch.from_numpy(division.item_counts()),
+            trained=torch.from_numpy(division.train_ends > division.train_starts),
+            item_codes=code_ids(division.log.item_ids.ids),
+        )
+        if not options.category:
+            return facts
+        table = division.log.catalogue
+        if table is None or options.category not in table.columns:
+            have = "no item table" if table is None else f"columns {', '.join(table.columns)}"
+            raise ConfigError(
+                f"eval_config.category names a column of the item table. Received: `{options.category}`, and {have}."
+            )
+        categories, _ = categories_of(table[options.category], options.category_separator)
+        return replace(facts, categories=categories)
 
     def measure(self, part: str) -> Evaluation:
         """Metrics of a part: `valid` or `test`."""
@@ -40,17 +93,62 @@ class RankingJudge:
         division = self.data.division
         view = QueryView(division, division.queries[part], max_history=self.model.max_history, side=self.data.side)
         with evaluating(self.model):
-            found = evaluate_ranking(self._batches(view), self.metrics, num_items=division.log.num_items)
+            found = evaluate_ranking(
+                self._batches(view, part),
+                self.metrics,
+                num_items=division.log.num_items,
+                model=self.config.model.model_class,
+            )
         self.found[part] = found
         return Evaluation(found.values, found.num_queries, time.perf_counter() - started)
 
-    def _batches(self, view: QueryView) -> Iterator[RankingQueries]:
+    def save(self, folder: Path) -> None:
+        """Writes the metrics of every user of every part that was measured, for `intarsia compare`."""
+        division = self.data.division
+        for part, found in self.found.items():
+            found.save(folder, part, users=division.log.user_ids.ids, division=division.by)
+
+    def _batches(self, view: QueryView, part: str) -> Iterator[RankingQueries]:
         """Queries of like length together, so that a batch is little padded."""
         catalogue = self.model.catalogue()
         device = next(iter(self.model.state_dict().values())).device
-        size = self.config.data_config.eval_batch_size
         order = np.argsort(view.lengths, kind="stable")
+        if part == "valid" and self.config.eval_config.num_examples:
+            order = order[np.sort(np.random.default_rng(0).permutation(len(order))[: self.config.eval_config.num_examples])]
+        size = min(self.config.data_config.eval_batch_size, 1024)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             queries = self.model.queries(view.take(rows).to(device))
-            yield self._queries(view, rows, queries, catalogue)
+            users = view.queries.users[rows]
+            index, offsets = window_index(view.queries.target_starts[rows], view.queries.target_ends[rows])
+            targets = Jagged(torch.from_numpy(view.division.log.items[index].astype(np.int64)), torch.from_numpy(offsets))
+            seen = view.seen(rows)
+            ratings = view.division.log.ratings
+            yield RankingQueries(
+                users=torch.from_numpy(users.astype(np.int64)),
+                targets=targets,
+                excluded=seen if self.protocol.filter_seen else _nothing(len(rows)),
+                candidates=self._candidates(users, targets, seen),
+                scores=lambda a, b, q=queries: self.model.score_block(q, catalogue, a, b),  # type: ignore[misc]
+                pair_scores=lambda items, q=queries: self.model.score_pairs(q, catalogue, items),  # type: ignore[misc]
+                histories=seen.lengths,
+                history_items=seen,
+                ratings=None if ratings is None else torch.from_numpy(ratings[index]),
+            )
+
+    def _candidates(self, users: Ints, targets: Jagged, seen: Jagged) -> Tensor | None:
+        log = self.data.division.log
+        if self.protocol.candidates == "full":
+            return None
+        if self.protocol.candidates == "fixed":
+            assert log.fixed_negatives is not None
+            assert log.negative_users is not None
+            place = np.full(log.num_users, -1, dtype=np.int64)
+            place[log.negative_users] = np.arange(len(log.negative_users))
+            rows = log.fixed_negatives[np.maximum(place[users], 0)]
+            return torch.from_numpy(np.where(place[users, None] < 0, -1, rows).astype(np.int64))
+        return self._sampler.sample(torch.from_numpy(users.astype(np.int64)), targets, seen)
+
+
+def _nothing(count: int) -> Jagged:
+    return Jagged(torch.zeros(0, dtype=torch.int64), torch.zeros(count + 1, dtype=torch.int64))

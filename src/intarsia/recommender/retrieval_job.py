@@ -10,6 +10,7 @@ import torch
 
 from intarsia.config.schema import PipelineConfig
 from intarsia.core.errors import DataError
+from intarsia.data.interactions.splits import Division
 from intarsia.data.interactions.views import View
 from intarsia.data.loader import Loader
 from intarsia.evaluation.evaluate import Evaluation
@@ -18,7 +19,8 @@ from intarsia.models.catalogue import build
 from intarsia.models.retriever import ItemScorer, Retriever
 from intarsia.models.solver import Solver
 from intarsia.recommender.jobs import Metrics
-from intarsia.recommender.log_data import LogData, open_log_data
+from intarsia.recommender.log_data import LogData, encode_log, open_log_data
+from intarsia.recommender.memory import in_time_order
 from intarsia.recommender.rank_queries import RankingJudge
 from intarsia.recommender.retrieval import RetrievalRecommender
 from intarsia.training.protocols import BatchSource
@@ -35,8 +37,11 @@ class RetrievalJob:
                 "a log in memory is one data frame, which data_config.split divides. Received: "
                 f"{', '.join(frames)}. Give the whole log as `data` alone."
             )
+        self._take(config, open_log_data(config, frame=None if frames is None else frames["train"]), rank, world_size)
+
+    def _take(self, config: PipelineConfig, data: LogData, rank: int, world_size: int) -> None:
         self.config, self.rank, self.world_size = config, rank, world_size
-        self.data: LogData = open_log_data(config, frame=None if frames is None else frames["train"])
+        self.data = data
         division = self.data.division
         self.schema = self.data.schema
         self.parts: list[str] = [name for name in ("valid", "test") if name in division.queries]
@@ -88,6 +93,14 @@ class RetrievalJob:
     def measure(self, part: str) -> Evaluation:
         """Ranking metrics."""
         return self.judge.measure(part)
+
+    def whole(self) -> RetrievalJob:
+        """All interactions in training."""
+        everything = RetrievalJob.__new__(RetrievalJob)
+        log = in_time_order(self.data.division.log)
+        division = Division(log, log.offsets[:-1], log.offsets[1:], {}, "everything", ordered=True)
+        everything._take(self.config, encode_log(self.config, division), self.rank, self.world_size)
+        return everything
 
     def keep(self, folder: Path) -> None:
         """Metrics of every user of every part."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from intarsia.config.schema.base import cloud
+from intarsia.config.schema.retrieval import IndexConfig
 from intarsia.config.suggest import Suggester
 from intarsia.core.params import StrictModel
 
@@ -165,7 +166,7 @@ class EvalConfig(StrictModel):
     """The metrics of rows. Default: auc and logloss for classification, rmse and mae for regression."""
     metrics: list[Annotated[str, AfterValidator(_checked)]] = []
     """The metrics of ranked lists, such as `ndcg@10`. Default: hit_rate@10, recall@10, ndcg@10, mrr@10, coverage@10."""
-    protocol: RankingProtocol = RankingProtocol()
+    protocol: RankingProtocol = Field(default_factory=RankingProtocol)
     """Which items the targets are ranked against."""
     groups: list[QueryGroup] = []
     """Break the metrics down by users new to the model, by popularity of the targets, by length of the history."""
@@ -193,6 +194,13 @@ class MultiValueFields(StrictModel):
 class ExportConfig(StrictModel):
     """What is kept of a run."""
 
+    refit: bool = False
+    """Whether, once the model is measured, a fresh one is trained on all interactions (validation and test included)
+    for as many passes as the best evaluation had, and exported instead. Metrics stay those of the split. Retrievers and
+    solvers only. Not in EasyRec."""
+    index: IndexConfig | None = None
+    """An index of the item vectors that the bundle holds, and that `recommend` searches. Default: all items are scored.
+    Retrievers only. Not in EasyRec."""
     batch_size: int | None = cloud("exported models take any batch size")
     exporter_type: Literal["final", "latest", "best", "none"] | None = None
     """Weights that the bundle holds: of the last step, or of the best evaluation. Default: `best` with an early stop,

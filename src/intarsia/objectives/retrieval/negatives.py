@@ -73,7 +73,7 @@ class Unseen(Sampler):
 class InBatch(Sampler):
     """The positives of the whole batch, each item once; all of them, whatever number of negatives is asked for.
 
-        log probability = log(1 - (1 - p(i))^P)
+    log probability = log(1 - (1 - p(i))^P)
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Dynamic(Sampler):
 class Mixed(Sampler):
     """Some negatives of one sampler and the rest of another, as a rule hard and random ones.
 
-        expected number = that among round(hard_share * n) hard ones + that among the random rest
+    expected number = that among round(hard_share * n) hard ones + that among the random rest
     """
 
     def __init__(
@@ -200,9 +200,7 @@ class Mixed(Sampler):
         return round(n * self.hard_share)
 
 
-def frequency_of(
-    correction: str, num_items: int, rate: float, buckets: int
-) -> ItemCounts | StreamingFrequency | None:
+def frequency_of(correction: str, num_items: int, rate: float, buckets: int) -> ItemCounts | StreamingFrequency | None:
     """The source of probabilities that a correction names."""
     if correction == "popularity":
         return ItemCounts(num_items=num_items)

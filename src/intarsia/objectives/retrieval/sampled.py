@@ -13,10 +13,14 @@ from intarsia.objectives.base import weighted_mean
 from intarsia.objectives.retrieval.base import Negatives, Objective, Positives, Sampler, Scorer, wide
 
 Count: TypeAlias = Annotated[int, Param("Negatives of each positive.", ge=1)]
+Many: TypeAlias = Annotated[
+    int | None, Param("Negatives of each positive. Default: 1000, at most all other items.", ge=1)
+]
 Shared: TypeAlias = Annotated[bool, Param("Whether all positives of a batch have the same negatives.")]
 Hardness: TypeAlias = Annotated[
     float, Param("Negatives are weighted by the softmax of hardness * score; 0: all alike.", ge=0)
 ]
+Margin: TypeAlias = Annotated[float, Param("By how much a positive's score should be above a negative's.", ge=0)]
 
 
 class SampledObjective(Objective):
@@ -25,26 +29,36 @@ class SampledObjective(Objective):
     Args:
         num_items: N.
         sampler: Where negatives come from.
-        num_negatives: n, negatives of each positive.
+        num_negatives: n, negatives of each positive; None: 1000, at most all other items.
         shared: Whether all positives of a batch have the same negatives.
+
+    Raises:
+        BuildError: There are not as many other items, or the sampler cannot give as many.
     """
 
     sampler: Sampler
 
-    def __init__(self, *, num_items: int, sampler: Sampler, num_negatives: int, shared: bool) -> None:
+    def __init__(self, *, num_items: int, sampler: Sampler, num_negatives: int | None, shared: bool = False) -> None:
         super().__init__(num_items=num_items)
-        if num_negatives >= num_items:
+        count = min(1000, num_items - 1) if num_negatives is None else num_negatives
+        if not 1 <= count < num_items:
             raise BuildError(
                 f"a positive can have as many negatives as there are other items, {num_items - 1}. Received: "
-                f"num_negatives {num_negatives} for {num_items} items. Lower it, or use the objective softmax, which "
-                "compares with all items."
+                f"num_negatives {count} for {num_items} items. Lower it, or use the objective softmax, which compares "
+                "with all items."
             )
-        self.sampler, self.num_negatives, self.shared = sampler, num_negatives, shared
+        sampler.check(count)
+        self.sampler, self.num_negatives, self.shared = sampler, count, shared
 
     def draw(self, scorer: Scorer, positives: Positives) -> Negatives:
         """Negatives of a batch."""
-        with torch.no_grad():
-            return self.sampler.sample(positives, scorer, self.num_negatives, shared=self.shared)
+        return self.sampler.sample(positives, scorer, self.num_negatives, shared=self.shared)
+
+
+def scored(scorer: Scorer, positives: Positives, negatives: Negatives) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of positives (P, 1) and of negatives (P, n), and which negatives are usable (P, n)."""
+    own = wide(scorer.pairs(positives.items)).unsqueeze(1)
+    return own, wide(negatives.scores(scorer)), negatives.usable(positives)
 
 
 def mean_of_negatives(losses: Tensor, usable: Tensor, scores: Tensor, hardness: float = 0.0) -> Tensor:
@@ -58,17 +72,28 @@ def mean_of_negatives(losses: Tensor, usable: Tensor, scores: Tensor, hardness: 
     """
     if hardness == 0.0:
         return (losses * usable).sum(dim=1) / usable.sum(dim=1).clamp(min=1)
-    shares = (scores.detach() * hardness).masked_fill(~usable, -torch.inf).softmax(dim=1)
-    return (losses * shares.masked_fill(~usable, 0.0)).sum(dim=1)
+    shares = only(scores.detach() * hardness, usable).softmax(dim=1) * usable
+    return (losses * shares).sum(dim=1)
 
 
 def mean_where_compared(losses: Tensor, usable: Tensor, positives: Positives) -> Tensor:
     """Weighted mean of losses (P,) over the positives that have a usable negative (P, n)."""
     compared = usable.any(dim=1)
-    weights = compared if positives.weights is None else positives.weights * compared
-    return weighted_mean(losses, weights)
+    return weighted_mean(losses, compared if positives.weights is None else positives.weights * compared)
 
 
-def scored(scorer: Scorer, positives: Positives, negatives: Negatives) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of positives (P,) and negatives (P, n), and which negatives are usable (P, n)."""
-    return wide(scorer.pairs(positives.items)), wide(negatives.scores(scorer)), negatives.usable(positives)
+def hardest(scorer: Scorer, negatives: Negatives, chosen: Tensor) -> Tensor:
+    """(P,) scores of the negatives at the places `chosen` (P,), with gradients to these alone."""
+    if negatives.shared:
+        return wide(scorer.pairs(negatives.items[chosen]))
+    return wide(scorer.pairs(negatives.items.gather(1, chosen.unsqueeze(1)).squeeze(1)))
+
+
+def only(scores: Tensor, usable: Tensor) -> Tensor:
+    """Scores with those that are not usable so low that a softmax gives them nothing; finite."""
+    return scores.masked_fill(~usable, -1e30)
+
+
+def log_weights(scores: Tensor, usable: Tensor) -> Tensor:
+    """(P, n) logarithms of the softmax over each positive's usable negatives."""
+    return torch.log_softmax(only(scores, usable), dim=1)

@@ -51,8 +51,8 @@ class Distribution(Sampler):
 class Uniform(Distribution):
     """Every other item is as likely as any.
 
-        own:     p(i) = 1 / (N - 1) at each of n draws among all items but the positive
-        shared:  n / N, n of all items, none twice
+    own:     p(i) = 1 / (N - 1) at each of n draws among all items but the positive
+    shared:  n / N, n of all items, none twice
     """
 
     def distinct(self, n: int, device: torch.device) -> Tensor:
@@ -108,7 +108,9 @@ class Popularity(Distribution):
         self,
         *,
         num_items: int,
-        alpha: Annotated[float, Param("Exponent of the counts; 1: as often as in training, 0: all alike.", ge=0)] = 0.75,
+        alpha: Annotated[
+            float, Param("Exponent of the counts; 1: as often as in training, 0: all alike.", ge=0)
+        ] = 0.75,
     ) -> None:
         super().__init__(num_items=num_items)
         self.frequency = ItemCounts(num_items=num_items, alpha=alpha)

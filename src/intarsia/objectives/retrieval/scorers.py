@@ -8,10 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from intarsia.core.errors import BuildError
 from intarsia.objectives.retrieval.base import Factors, Scorer, Similarity
+from intarsia.objectives.retrieval.products import distinct, pair_products
 
 Encode = Callable[[Tensor | None], Tensor]
 """Item numbers (...) to vectors (..., D) or biases (...); None: the whole catalogue."""
+
+MANY = 65536
+"""From this number of pairs on, vectors are made once for each distinct item, and not gathered all at once."""
 
 
 class FactorScorer(Scorer):
@@ -28,6 +33,9 @@ class FactorScorer(Scorer):
         bias: Biases of items, or None.
         similarity: How two vectors make a score.
         temperature: Divisor of the similarity, above 0.
+
+    Raises:
+        BuildError: Queries are not P vectors.
     """
 
     def __init__(
@@ -40,39 +48,53 @@ class FactorScorer(Scorer):
         similarity: Similarity = "inner_product",
         temperature: float = 1.0,
     ) -> None:
+        if queries.dim() != 2:
+            raise BuildError(
+                f"queries of a scorer are one vector for each positive, (P, D). Received: shape {tuple(queries.shape)}. "
+                "Of several vectors choose the one that the positive goes with."
+            )
         self.num_queries, self.num_items = queries.shape[0], num_items
         self.queries = functional.normalize(queries, dim=-1) if similarity == "cosine" else queries
         self.encode, self.bias = encode, bias
-        self.similarity, self.scale = similarity, 1.0 / temperature
+        self.similarity, self.temperature, self.scale = similarity, temperature, 1.0 / temperature
 
     def pairs(self, items: Tensor) -> Tensor:
         """Products of each query with its own items."""
-        vectors = self._vectors(items)
         if items.dim() == 1:
-            return self._finish((self.queries * vectors).sum(dim=-1), self.queries, vectors, items)
-        products = torch.bmm(vectors, self.queries.unsqueeze(2)).squeeze(2)
-        return self._finish(products, self.queries.unsqueeze(1), vectors, items)
+            vectors = self._vectors(items)
+            products = (self.queries * vectors).sum(dim=-1)
+            return self._scores(products, self.queries, vectors, items)
+        if items.numel() < MANY:
+            vectors = self._vectors(items)
+            products = torch.bmm(vectors, self.queries.unsqueeze(2)).squeeze(2)
+            return self._scores(products, self.queries.unsqueeze(1), vectors, items)
+        found, places = distinct(items, self.num_items)
+        factors = self.factors(found)
+        scores = pair_products(factors.queries * factors.scale, factors.items, places)
+        if factors.bias is not None:
+            scores = scores + factors.bias[places]
+        return scores if self.similarity != "euclidean" else scores - self._own_squares().unsqueeze(1)
 
     def block(self, items: Tensor) -> Tensor:
         """One product of two matrices."""
         vectors = self._vectors(items)
-        return self._finish(self.queries @ vectors.t(), self.queries.unsqueeze(1), vectors, items)
+        return self._scores(self.queries @ vectors.t(), self.queries.unsqueeze(1), vectors, items)
 
     def groups(self, positions: Tensor, items: Tensor) -> Tensor:
         """One product of matrices for each group."""
         vectors = self._vectors(items)
         queries = self.queries[positions.clamp(min=0)]
         products = torch.bmm(queries, vectors.transpose(1, 2))
-        return self._finish(products, queries.unsqueeze(2), vectors.unsqueeze(1), items.unsqueeze(1))
+        return self._scores(products, queries.unsqueeze(2), vectors.unsqueeze(1), items.unsqueeze(1))
 
-    def factors(self) -> Factors:
-        """Queries and the whole catalogue. Squared distances lose |q|^2, the same for all items of a query."""
-        vectors = self._vectors(None)
-        bias = None if self.bias is None else self.bias(None)
+    def factors(self, items: Tensor | None = None) -> Factors:
+        """Queries and items. Squared distances lose |q|^2, which is the same for all items of a query."""
+        vectors = self._vectors(items)
+        bias = None if self.bias is None else self.bias(items)
         if self.similarity != "euclidean":
             return Factors(self.queries, vectors, bias, self.scale)
-        lengths = -self.scale * vectors.square().sum(dim=-1)
-        return Factors(self.queries, vectors, lengths if bias is None else lengths + bias, 2 * self.scale)
+        squares = -self.scale * vectors.square().sum(dim=-1)
+        return Factors(self.queries, vectors, squares if bias is None else squares + bias, 2 * self.scale)
 
     def cosine(self) -> FactorScorer:
         """The same vectors under the cosine, without temperature and biases."""
@@ -84,7 +106,10 @@ class FactorScorer(Scorer):
         vectors = self.encode(items)
         return functional.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
 
-    def _finish(self, products: Tensor, queries: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
+    def _own_squares(self) -> Tensor:
+        return self.scale * self.queries.square().sum(dim=-1)
+
+    def _scores(self, products: Tensor, queries: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
         """Scores from products; the other arguments are shaped to go with them."""
         if self.similarity == "euclidean":
             products = 2 * products - queries.square().sum(dim=-1) - vectors.square().sum(dim=-1)
