@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import polars as pl
-import torch
 from torch import Tensor
 
 from intarsia.config.schema import PipelineConfig

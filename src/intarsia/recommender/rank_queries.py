@@ -16,10 +16,11 @@ from intarsia.config.schema import PipelineConfig
 from intarsia.core.batch import Jagged
 from intarsia.core.errors import ConfigError
 from intarsia.data.interactions.interactions import Ints
-from intarsia.data.interactions.views import QueryView, sorted_rows, window_index
+from intarsia.data.interactions.views import QueryView, window_index
 from intarsia.evaluation.evaluate import Evaluation, evaluating
 from intarsia.evaluation.ranking import (
     LogFacts,
+    NegativeSampler,
     RankingEvaluation,
     RankingMetrics,
     RankingQueries,
@@ -27,6 +28,7 @@ from intarsia.evaluation.ranking import (
     categories_of,
     code_ids,
     evaluate_ranking,
+    save_evaluation,
 )
 from intarsia.models.retriever import ItemScorer
 from intarsia.recommender.log_data import LogData
@@ -100,13 +102,24 @@ class RankingJudge:
                 model=self.config.model.model_class,
             )
         self.found[part] = found
-        return Evaluation(found.values, found.num_queries, time.perf_counter() - started)
+        return Evaluation(dict(found.values), found.num_queries, time.perf_counter() - started)
 
     def save(self, folder: Path) -> None:
         """Writes the metrics of every user of every part that was measured, for `intarsia compare`."""
-        division = self.data.division
+        division, protocol = self.data.division, self.protocol
+        told = {"split": division.by, "items": division.log.num_items, **protocol.model_dump()}
+        if protocol.candidates != "sampled":
+            for name in ("num_negatives", "sampler", "alpha", "seed"):
+                del told[name]
         for part, found in self.found.items():
-            found.save(folder, part, users=division.log.user_ids.ids, division=division.by)
+            save_evaluation(
+                found,
+                folder,
+                part,
+                user_ids=division.log.user_ids.ids,
+                protocol=told,
+                model=self.config.model.model_class,
+            )
 
     def _batches(self, view: QueryView, part: str) -> Iterator[RankingQueries]:
         """Queries of like length together, so that a batch is little padded."""
@@ -114,14 +127,18 @@ class RankingJudge:
         device = next(iter(self.model.state_dict().values())).device
         order = np.argsort(view.lengths, kind="stable")
         if part == "valid" and self.config.eval_config.num_examples:
-            order = order[np.sort(np.random.default_rng(0).permutation(len(order))[: self.config.eval_config.num_examples])]
+            order = order[
+                np.sort(np.random.default_rng(0).permutation(len(order))[: self.config.eval_config.num_examples])
+            ]
         size = min(self.config.data_config.eval_batch_size, 1024)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             queries = self.model.queries(view.take(rows).to(device))
             users = view.queries.users[rows]
             index, offsets = window_index(view.queries.target_starts[rows], view.queries.target_ends[rows])
-            targets = Jagged(torch.from_numpy(view.division.log.items[index].astype(np.int64)), torch.from_numpy(offsets))
+            targets = Jagged(
+                torch.from_numpy(view.division.log.items[index].astype(np.int64)), torch.from_numpy(offsets)
+            )
             seen = view.seen(rows)
             ratings = view.division.log.ratings
             yield RankingQueries(
@@ -147,7 +164,20 @@ class RankingJudge:
             place[log.negative_users] = np.arange(len(log.negative_users))
             rows = log.fixed_negatives[np.maximum(place[users], 0)]
             return torch.from_numpy(np.where(place[users, None] < 0, -1, rows).astype(np.int64))
-        return self._sampler.sample(torch.from_numpy(users.astype(np.int64)), targets, seen)
+        together = _joined(seen, targets)
+        return self._sampler.draw(torch.from_numpy(users.astype(np.int64)), together)
+
+    @cached_property
+    def _sampler(self) -> NegativeSampler:
+        division = self.data.division
+        return NegativeSampler(self.protocol, division.log.num_items, torch.from_numpy(division.item_counts()))
+
+
+def _joined(a: Jagged, b: Jagged) -> Jagged:
+    """The values of both for each row."""
+    rows = [torch.repeat_interleave(torch.arange(len(one)), one.lengths) for one in (a, b)]
+    order = torch.cat(rows).argsort(stable=True)
+    return Jagged(torch.cat([a.values, b.values])[order], a.offsets + b.offsets)
 
 
 def _nothing(count: int) -> Jagged:

@@ -330,24 +330,6 @@ class RetrievalRecommender(Recommender):
         schema, model = grown_model(self.config, self.schema, self.model, self.encoders, memory)
         return type(self)(self.config, schema, model, self.encoders, memory, self.metrics)
 
-    def extend_items(self, items: Any) -> Self:
-        """Takes in new items without training: they can be recommended, be part of histories, and be trained on later.
-
-        Items that are known keep their numbers and their vectors. See `intarsia.recommender.growth` for what a new
-        item starts from.
-
-        Args:
-            items: Raw ids; or a data frame with the item column and the columns of the item table.
-
-        Raises:
-            DataError: No item is new, or the model cannot grow.
-        """
-        from intarsia.recommender.growth import grown_memory, grown_model
-
-        memory = grown_memory(self.memory, items)
-        schema, model = grown_model(self.config, self.schema, self.model, self.encoders, memory)
-        return type(self)(self.config, schema, model, self.encoders, memory, self.metrics)
-
     # Bundles
 
     def _write_own(self, folder: Path) -> dict[str, Any]:

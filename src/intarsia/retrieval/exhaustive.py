@@ -15,12 +15,13 @@ from torch import Tensor
 
 from intarsia.core.batch import Jagged
 from intarsia.nn.top_k import mask_, running_top_k
+from intarsia.retrieval.first_pass import WIDTH, leading
 
 SPARE = 32
 """Items that the first pass keeps beyond those asked for."""
-NUMBERS = 1 << 22
-"""Scores that are alive at a time."""
-ROWS = 1024
+NUMBERS = 1 << 20
+"""Scores that are alive at a time on a processor, and numbers of vectors that are scored again."""
+ROWS = 512
 """Queries searched at a time."""
 
 Rows = Callable[[int, int], Tensor]
@@ -72,7 +73,8 @@ def exhaustive_top_k(
         if fast:
             assert take is not None
             assert largest is not None
-            found = running_top_k(_blocks(queries[part], rows, count, metric, own), kept + SPARE)
+            first = leading if queries.device.type == "cpu" else running_top_k
+            found = first(_blocks(queries[part], rows, count, metric, own), kept + SPARE)
             again = _scores_of(queries[part], take, found[1], metric)
             best, order = in_order(again, found[1])
             scores[part, :kept], items[part, :kept] = best[:, :kept], order[:, :kept]
@@ -150,9 +152,8 @@ def renumbered(jagged: Jagged, numbers: Tensor, count: int) -> Jagged:
 def _blocks(
     queries: Tensor, rows: Rows, count: int, metric: str, excluded: Jagged | None
 ) -> Iterator[tuple[int, Tensor]]:
-    size = max(1024, NUMBERS // max(1, len(queries)))
-    if queries.dtype == torch.float64:
-        size = max(1024, size // 4)
+    # On a processor blocks that fit its cache are fastest, elsewhere large ones.
+    size = max(WIDTH, (NUMBERS if queries.device.type == "cpu" else 64 * NUMBERS) // max(1, len(queries)))
     for start in range(0, count, size):
         stop = min(start + size, count)
         scores = _scores(queries, rows(start, stop).to(queries.dtype), metric).float()

@@ -35,9 +35,10 @@ class FaissIndex(Index):
     """An index of FAISS.
 
     Items that a query must not get are taken out of more items than were asked for: k plus the number of excluded ones
-    (at most 3k + 64 of them at first) are fetched, and four times as many for those queries that have fewer than k left,
-    until all have k. Where that would be more than a quarter of the catalogue, or where a quarter or less of the
-    catalogue are candidates, all of them are scored. So a query gets k items whenever there are k.
+    (at most 3k + 64 of them at first) are fetched, and four times as many for those queries that have fewer than k
+    left, until all have k. Where that would be more than a quarter of the catalogue, or where a quarter or less of the
+    catalogue are candidates, all of them are scored. So a query gets k items whenever there are k. Lists and graphs are
+    searched more widely, too, when more is fetched.
 
     With K vectors a query, items are fetched for each, and an item counts with the largest of its scores. Were the
     index exact, the merged list would be: an item that is not fetched for the vector it scores best with is behind
@@ -102,15 +103,13 @@ class FaissIndex(Index):
         if numbers is not None:
             allowed = torch.zeros(total, dtype=torch.bool)
             allowed[numbers] = True
-        breadth = 1
-        exact = self.config.kind == "faiss_flat"
-        while len(rows) and count > SHARE * total and (fetch <= SHARE * total or (exact and allowed is None)):
-            fetch = min(fetch, total)
+        breadth, most = 1, total if self.config.kind == "faiss_flat" else SHARE * total
+        while len(rows) and count > SHARE * total and fetch <= most:
             own = None if excluded is None else rows_of(excluded, rows)
             best, order = self._kept(queries[rows], fetch, breadth, own, allowed)
             width = min(k, best.shape[1])
             scores[rows, :width], items[rows, :width] = best[:, :width], order[:, :width]
-            rows = rows[items[rows, -1] < 0] if fetch < total else rows[:0]
+            rows = rows[items[rows, -1] < 0]
             fetch, breadth = fetch * WIDENING, breadth * WIDENING
         if len(rows):
             own = None if excluded is None else rows_of(excluded, rows)
@@ -174,7 +173,12 @@ class FaissIndex(Index):
 
     @classmethod
     def _read(
-        cls, folder: Path, config: IndexConfig, fingerprint: Fingerprint, tensors: dict[str, Tensor], files: dict[str, str]
+        cls,
+        folder: Path,
+        config: IndexConfig,
+        fingerprint: Fingerprint,
+        tensors: dict[str, Tensor],
+        files: dict[str, str],
     ) -> Self:
         faiss = import_faiss()
         path = folder / FILE
@@ -240,7 +244,7 @@ def _empty(config: IndexConfig, count: int, dim: int) -> Any:
     parts = _parts(config, count, dim) if config.kind.endswith("pq") else 0
     if config.kind == "pq":
         index = faiss.IndexPQ(dim, parts, config.bits, metric)
-        index.pq.cp.seed = config.seed
+        _learn_quietly(index.pq.cp, config.seed)
         return index
     nlist = _lists(config, count)
     coarse = faiss.IndexFlat(dim, metric)
@@ -248,13 +252,18 @@ def _empty(config: IndexConfig, count: int, dim: int) -> Any:
         index = faiss.IndexIVFFlat(coarse, dim, nlist, metric)
     else:
         index = faiss.IndexIVFPQ(coarse, dim, nlist, parts, config.bits, metric)
-        index.pq.cp.seed = config.seed
-    coarse.this.disown()
+        _learn_quietly(index.pq.cp, config.seed)
+    coarse.this.disown()  # The index frees it.
     index.own_fields = True
-    index.cp.seed = config.seed
+    _learn_quietly(index.cp, config.seed)
     index.cp.max_points_per_centroid = TRAINED_PER_LIST
-    index.cp.min_points_per_centroid = 1  # Small catalogues are no reason for a warning on standard output.
     return index
+
+
+def _learn_quietly(clustering: Any, seed: int) -> None:
+    """Seeds a clustering; that a catalogue is small is no reason for a warning on standard error."""
+    clustering.seed = seed
+    clustering.min_points_per_centroid = 1
 
 
 def _lists(config: IndexConfig, count: int) -> int:

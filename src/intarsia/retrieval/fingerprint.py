@@ -38,7 +38,7 @@ class Fingerprint:
         """The fingerprint of (N, D) float32 vectors."""
         values = vectors.detach().cpu().contiguous()
         count, dim = values.shape
-        hashed = xxhash.xxh3_128_hexdigest(values.numpy())
+        hashed = xxhash.xxh3_128_hexdigest(values.numpy().data)
         # No part of a vector is left out, and no random generator has to stay the same from version to version.
         direction = torch.cos(torch.arange(1.0, dim + 1, dtype=torch.float64) * math.sqrt(2)) + 2
         return cls(count, dim, hashed, (values.double() @ direction).float())

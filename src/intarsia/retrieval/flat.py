@@ -65,7 +65,12 @@ class FlatIndex(Index):
 
     @classmethod
     def _read(
-        cls, folder: Path, config: IndexConfig, fingerprint: Fingerprint, tensors: dict[str, Tensor], files: dict[str, str]
+        cls,
+        folder: Path,
+        config: IndexConfig,
+        fingerprint: Fingerprint,
+        tensors: dict[str, Tensor],
+        files: dict[str, str],
     ) -> Self:
         vectors = tensors.get("vectors")
         if vectors is None or vectors.shape != (fingerprint.num_items, fingerprint.dim):

@@ -174,7 +174,12 @@ class Index(ABC):
     @classmethod
     @abstractmethod
     def _read(
-        cls, folder: Path, config: IndexConfig, fingerprint: Fingerprint, tensors: dict[str, Tensor], files: dict[str, str]
+        cls,
+        folder: Path,
+        config: IndexConfig,
+        fingerprint: Fingerprint,
+        tensors: dict[str, Tensor],
+        files: dict[str, str],
     ) -> Self:
         """The index out of what `_write` wrote."""
 
@@ -183,20 +188,21 @@ class Index(ABC):
     def _numbers(self, candidates: Candidates) -> Tensor:
         """Sorted unique item numbers of a mask or of numbers."""
         given = torch.as_tensor(candidates)
-        if given.dtype == torch.bool:
-            if given.shape != (self.num_items,):
+        if given.dtype != torch.bool:
+            if given.dim() != 1 or given.is_floating_point():
                 raise DataError(
-                    f"a mask of candidates must have one value an item, {self.num_items} here. "
-                    f"Received: {_shape(given)}."
+                    "candidates must be one list of item numbers, or a mask. "
+                    f"Received: {_shape(given)} of {str(given.dtype).removeprefix('torch.')}."
                 )
-            return given.nonzero().squeeze(1)
-        if given.dim() != 1 or given.is_floating_point():
+            self._check_items(given, "candidates")
+            numbers = given.long()
+            given = torch.zeros(self.num_items, dtype=torch.bool, device=given.device)
+            given[numbers] = True
+        if given.shape != (self.num_items,):
             raise DataError(
-                "candidates must be one list of item numbers, or a mask. "
-                f"Received: {_shape(given)} of {str(given.dtype).removeprefix('torch.')}."
+                f"a mask of candidates must have one value an item, {self.num_items} here. Received: {_shape(given)}."
             )
-        self._check_items(given, "candidates")
-        return given.long().unique()
+        return given.nonzero().squeeze(1)
 
     def _check_items(self, items: Tensor, what: str) -> None:
         wrong = (items < 0) | (items >= self.num_items)
@@ -255,6 +261,9 @@ def load_index(folder: str | Path, *, vectors: Vectors | None = None) -> Index:
         count, dim, projection = int(about["num_items"]), int(about["dim"]), tensors.pop("projection")
         kept = Fingerprint(count, dim, str(about["digest"]), projection)
         told = about["measured"]
+        if told is not None:
+            told = Measured(**{**told, "recall": {int(k): float(v) for k, v in told["recall"].items()}})
+        seconds = float(about["build_seconds"])
         files = {str(name): str(digest) for name, digest in about["files"].items()}
     except (OSError, SafetensorError, ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -264,9 +273,7 @@ def load_index(folder: str | Path, *, vectors: Vectors | None = None) -> Index:
     if vectors is not None:
         kept.check(Fingerprint.of(checked_vectors(vectors)), f"the index in {place}")
     index: Index = _class_of(config.kind)._read(place, config, kept, tensors, files)
-    index.build_seconds = float(about.get("build_seconds", 0.0))
-    if told is not None:
-        index.measured = Measured(**{**told, "recall": {int(k): float(v) for k, v in told["recall"].items()}})
+    index.build_seconds, index.measured = seconds, told
     return index
 
 
@@ -285,13 +292,15 @@ def checked_vectors(vectors: Vectors) -> Tensor:
     return given.contiguous()
 
 
-def within(index: Jagged | None, numbers: Tensor | None, count: int) -> Jagged | None:
-    """Excluded items as positions among the candidates."""
-    return index if index is None or numbers is None else renumbered(index, numbers, count)
+def within(excluded: Jagged | None, numbers: Tensor | None, count: int) -> Jagged | None:
+    """Excluded items as positions among the candidates (C,), those that are no candidates left out."""
+    return excluded if excluded is None or numbers is None else renumbered(excluded, numbers, count)
 
 
 def _as_tensor(values: Vectors, what: str) -> Tensor:
-    tensor = torch.as_tensor(values).detach().float()
+    if isinstance(values, np.ndarray):
+        values = torch.from_numpy(values if values.flags.writeable else values.copy())
+    tensor = values.detach().float()
     wrong = tensor.numel() - int(tensor.isfinite().sum())
     if wrong:
         rows = int((~tensor.isfinite()).reshape(len(tensor), -1).any(dim=1).sum())
@@ -315,7 +324,9 @@ def _about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CheckpointError(f"the index in {folder} is damaged: {ABOUT} is no JSON. Build the index again.") from error
+        raise CheckpointError(
+            f"the index in {folder} is damaged: {ABOUT} is no JSON. Build the index again."
+        ) from error
     if not isinstance(about, dict) or about.get("version") != VERSION:
         version = about.get("version") if isinstance(about, dict) else None
         raise CheckpointError(

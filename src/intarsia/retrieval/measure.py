@@ -28,7 +28,7 @@ def measure(index: Index, vectors: Tensor, queries: Vectors | None = None) -> Me
         queries: (Q, D) or (Q, K, D), of which `measure_queries` are drawn. Default: item vectors with noise.
     """
     of = "items" if queries is None else "queries"
-    asked = sample_queries(vectors, index.config) if queries is None else _some(torch.as_tensor(queries), index.config)
+    asked = sample_queries(vectors, index.config) if queries is None else _some(queries, index.config)
     exact = FlatIndex(vectors, IndexConfig(metric=index.config.metric), index.fingerprint)
     depths = sorted({min(depth, len(vectors)) for depth in DEPTHS})
     expected, exact_time = _timed(exact, asked, depths[-1])
@@ -41,18 +41,20 @@ def sample_queries(vectors: Tensor, config: IndexConfig) -> Tensor:
     """(Q, D) item vectors, each with a random vector of about half its length added."""
     rng = np.random.default_rng(config.seed)
     count = min(config.measure_queries, len(vectors))
-    chosen = vectors[torch.from_numpy(np.sort(rng.permutation(len(vectors))[:count])).to(vectors.device)]
+    chosen: Tensor = vectors[torch.from_numpy(np.sort(rng.permutation(len(vectors))[:count])).to(vectors.device)]
     noise = torch.from_numpy(rng.standard_normal(chosen.shape, dtype=np.float32)).to(vectors.device)
-    return chosen + noise * (NOISE / chosen.shape[1] ** 0.5) * chosen.norm(dim=1, keepdim=True)
+    lengths = torch.linalg.vector_norm(chosen, dim=1, keepdim=True)
+    out: Tensor = chosen + noise * (NOISE / chosen.shape[1] ** 0.5) * lengths
+    return out
 
 
-def _some(queries: Tensor, config: IndexConfig) -> Tensor:
+def _some(queries: Vectors, config: IndexConfig) -> Vectors:
     rng = np.random.default_rng(config.seed)
     chosen = np.sort(rng.permutation(len(queries))[: config.measure_queries])
-    return queries[torch.from_numpy(chosen).to(queries.device)]
+    return queries[torch.from_numpy(chosen).to(queries.device)] if isinstance(queries, Tensor) else queries[chosen]
 
 
-def _timed(index: Index, queries: Tensor, k: int) -> tuple[Tensor, float]:
+def _timed(index: Index, queries: Vectors, k: int) -> tuple[Tensor, float]:
     """(Q, k) items, and milliseconds a query."""
     index.search(queries[:8], k)  # Threads start and memory is touched for the first time.
     started = time.perf_counter()
@@ -67,5 +69,3 @@ def _recall(found: Tensor, expected: Tensor) -> float:
     # -1 (nothing found) may not meet the last item of the row before.
     keys = (found + rows * width)[(found >= 0) & (found < width)]
     return float(torch.isin(expected + rows * width, keys).double().mean())
-
-

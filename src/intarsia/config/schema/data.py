@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -124,7 +124,7 @@ class SplitConfig(StrictModel):
 
 
 class LogConfig(StrictModel):
-    """Column roles of an interaction log. Has no counterpart in EasyRec."""
+    """Column roles and files of an interaction log. Has no counterpart in EasyRec."""
 
     user_field: str = "user_id"
     """Column with the user's id."""
@@ -133,15 +133,82 @@ class LogConfig(StrictModel):
     rating_field: str | None = None
     """Column with the rating."""
     time_field: str | None = None
-    """Column with the time."""
+    """Column with the time. Default: the order of the rows is the order of time."""
+    context_fields: list[str] = []
+    """Further columns of the log, which features of the context may read."""
     title_field: str | None = None
     """Column of the item table that is shown beside recommendations."""
     positive_rating: float | None = None
-    """Ratings at or above this are positive (label 1); the others are negative (label 0)."""
+    """Ratings at or above this are positive (label 1), the others negative (label 0). Retrievers leave the negative
+    ones out, as filter.min_rating does."""
     history_field: str = "history"
     """Name of the column that this adds: items of the user's positive rows strictly before the row, oldest first."""
     max_history: int = Field(default=50, ge=1)
     """Latest items of the history that are kept."""
+    format: Literal["auto", "table", "atomic", "lines", "ncf", "sessions"] = "auto"
+    """`table`: CSV, TSV, Parquet; `atomic`: `.inter` with `.user`, `.item`, `.kg`, `.link` beside it; `lines`: a user
+    and the user's items in each line, oldest first; `ncf`: `user item rating time` with negatives of the test items;
+    `sessions`: the items of one session in each line, test rows `prefix TAB target`; `auto`: told by name and content.
+    Retrievers."""
+    separator: str | None = None
+    """What stands between two cells of the log and its tables, such as `::`. Default: told by the first lines."""
+    columns: list[str] = []
+    """Names of the log's columns where its files have no header."""
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    """How the text of the log and its tables is encoded."""
+    user_table: str | None = None
+    """File with one row a user."""
+    user_columns: list[str] = []
+    """Names of the user table's columns where it has no header."""
+    item_table: str | None = None
+    """File with one row an item."""
+    item_columns: list[str] = []
+    """Names of the item table's columns where it has no header."""
+    knowledge_path: str | None = None
+    """File of triples head, relation, tail."""
+    links_path: str | None = None
+    """File that says which entity of the triples an item is: item, entity."""
+    negatives_path: str | None = None
+    """File with the items that each test item is ranked against: `(user,item)` and items, or `user` and items."""
+    time_format: str | None = None
+    """How times are written, as in strptime: `%d/%m/%Y %H:%M`. Default: numbers, or ISO dates and timestamps."""
+    repeated: Literal["keep", "first", "last"] = "keep"
+    """What becomes of interactions of one user with one item: all stay, or the first or last one. Retrievers."""
+    include_unseen_items: bool = False
+    """Whether items that only the item table knows can be recommended. Retrievers."""
+
+
+class FilterConfig(StrictModel):
+    """Which interactions of a log are kept. Has no counterpart in EasyRec.
+
+    Ratings go first, then repeated interactions are merged (`log.repeated`), then rare items and users are left out.
+    """
+
+    min_rating: float | None = None
+    """Interactions with a lower rating are left out."""
+    max_rating: float | None = None
+    """Interactions with a higher rating are left out."""
+    min_item_interactions: int = Field(default=1, ge=1)
+    """Items with fewer interactions are left out; once, before users are counted."""
+    min_user_interactions: int = Field(default=1, ge=1)
+    """Users with fewer interactions are left out; once, after items were."""
+    iterative: bool = False
+    """Whether both are repeated until nothing changes."""
+    k_core: int | None = Field(default=None, ge=1)
+    """Every user and every item keeps at least so many interactions: short for both minima and `iterative`."""
+
+    @model_validator(mode="after")
+    def _one_spelling(self) -> Self:
+        if self.k_core is not None and (self.min_item_interactions > 1 or self.min_user_interactions > 1):
+            raise ValueError(
+                "k_core stands for min_item_interactions, min_user_interactions and iterative, so it is given alone. "
+                f"Received: k_core {self.k_core}, min_item_interactions {self.min_item_interactions}, "
+                f"min_user_interactions {self.min_user_interactions}. Keep one spelling"
+            )
+        low, high = self.min_rating, self.max_rating
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_rating must not be above max_rating. Received: {low:g} and {high:g}")
+        return self
 
 
 class DataConfig(StrictModel):
@@ -200,7 +267,9 @@ class DataConfig(StrictModel):
     dataset: str | None = None
     """Name of a catalogued data set, such as `ml-100k`, or a folder that holds it. Not in EasyRec."""
     log: LogConfig | None = None
-    """Column roles of an interaction log. Not in EasyRec."""
+    """Column roles and files of an interaction log. Not in EasyRec."""
+    filter: FilterConfig | None = None
+    """Which interactions of a log are kept. Retrievers. Not in EasyRec."""
     split: SplitConfig | None = None
     """How rows are split where no eval_input_path is given. Not in EasyRec."""
     num_parallel_calls: int | None = cloud("reading uses all cores")

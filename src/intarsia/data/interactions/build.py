@@ -1,57 +1,292 @@
-"""From raw tables to the arrays of a log."""
+"""From raw tables to the arrays of a log: ids become numbers, rows are checked, filtered and sorted."""
 
 from __future__ import annotations
 
-import numpy as np
-import polars as pl
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from intarsia.config.schema import LogConfig
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import scipy.sparse as sp
+
+from intarsia.config.schema import FilterConfig, LogConfig
+from intarsia.config.suggest import Suggester
 from intarsia.core.errors import DataError
 from intarsia.data.catalogue.entry import RawLog
+from intarsia.data.interactions.filters import Account, frequent
+from intarsia.data.interactions.ids import Codes, as_ids, joined, numbered, renumbered
 from intarsia.data.interactions.interactions import IdMap, Interactions
+from intarsia.data.interactions.negatives import encode_negatives
+from intarsia.data.interactions.side_tables import side_table, unseen_ids
+from intarsia.data.interactions.times import times_of
+
+LOG = logging.getLogger("intarsia")
+
+_PARTS = ((-1, "test_inputs", "the inputs of test users"), (0, "interactions", "the log"))
+_PARTS += ((1, "valid", "the validation part"), (2, "test", "the test part"))
 
 
-def _ids(column: pl.Series, name: str) -> tuple[IdMap, np.ndarray]:
-    unique = column.unique().sort()
-    codes = unique.search_sorted(column)
-    return IdMap(unique.cast(pl.String), name), codes.to_numpy().astype(np.int64)
+@dataclass(frozen=True)
+class _Rows:
+    """Columns of (S,) interactions that are cut and sorted together."""
 
+    users: Codes
+    items: Codes
+    ratings: npt.NDArray[np.float32] | None
+    times: npt.NDArray[np.float64] | None
+    parts: npt.NDArray[np.int8] | None
+    context: dict[str, pl.Series]
 
-def build_interactions(raw: RawLog, log: LogConfig, filter: object | None = None) -> Interactions:
-    """quick"""
-    f = raw.interactions
-    for name in (log.user_field, log.item_field):
-        if name not in f.columns:
-            raise DataError(f"the log lacks the column `{name}`. Columns: {', '.join(f.columns)}.")
-
-    def number(c):
-        s = f[c]
-        t = s.cast(pl.Int64, strict=False)
-        return t if t.null_count() == s.null_count() else s.cast(pl.String)
-
-    users, u = _ids(number(log.user_field), "user")
-    items, i = _ids(number(log.item_field), "item")
-    time = None if log.time_field is None else f[log.time_field].cast(pl.Float64).to_numpy()
-    rating = None if log.rating_field is None else f[log.rating_field].cast(pl.Float32).to_numpy()
-    order = np.lexsort((time, u)) if time is not None else np.argsort(u, kind="stable")
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(u, minlength=len(users)))]).astype(np.int64)
-
-    def side(table, key, ids):
-        if table is None:
-            return None
-        return pl.DataFrame({key: ids.ids}).join(
-            table.with_columns(pl.col(key).cast(pl.String)), on=key, how="left", maintain_order="left"
+    def take(self, rows: npt.NDArray[Any]) -> _Rows:
+        """Rows by number."""
+        return _Rows(
+            self.users[rows],
+            self.items[rows],
+            None if self.ratings is None else self.ratings[rows],
+            None if self.times is None else self.times[rows],
+            None if self.parts is None else self.parts[rows],
+            {name: column.gather(pl.Series(rows, dtype=pl.UInt32)) for name, column in self.context.items()},
         )
 
-    return Interactions(
+
+def build_interactions(raw: RawLog, log: LogConfig, filter: FilterConfig | None = None) -> Interactions:
+    """The arrays of a log.
+
+    Interactions are sorted by user, part, time, and their order in the source. Ratings below `log.positive_rating` or
+    outside of the filter's bounds go first; then repeated interactions are merged, the earlier or later one of a part
+    staying; then rare items and users are left out. A negative rating is an error unless `filter.min_rating` says which
+    ratings are wanted.
+
+    Args:
+        raw: Tables as they were read; ready-made parts where the log came divided.
+        log: Column roles.
+        filter: Bounds. Default: everything is kept.
+
+    Returns:
+        The log. Users and items are numbered in the order of their ids: by value where all are whole numbers, else as
+        text. Side tables have one row a number; who is missing there has nulls.
+
+    Raises:
+        DataError: A column is missing, an id is empty, a rating is no number or negative, a time is no time, a side
+            table lists an id twice, or fewer than two users or two items are left.
+    """
+    bounds = filter or FilterConfig()
+    parts = [(number, getattr(raw, name), what) for number, name, what in _PARTS]
+    tables = [(number, frame, what) for number, frame, what in parts if frame is not None and frame.height]
+    if not tables:
+        raise DataError("a log needs at least two users and two items. Received: no rows. Check the log's files.")
+    for _, frame, what in tables:
+        check_roles(frame.columns, log, what)
+    user_ids, users = numbered(joined([as_ids(frame[log.user_field], what) for _, frame, what in tables]))
+    item_ids, items = numbered(joined([as_ids(frame[log.item_field], what) for _, frame, what in tables]))
+    rows = _Rows(
         users,
         items,
-        offsets,
-        i[order].astype(np.int32),
-        None if rating is None else rating[order],
-        None if time is None else time[order],
-        {},
-        side(raw.users, log.user_field, users),
-        side(raw.items, log.item_field, items),
-        titles=log.title_field,
+        _joined([ratings_of(f[log.rating_field], bounds, what) for _, f, what in tables]) if log.rating_field else None,
+        _joined([times_of(f[log.time_field], log.time_format, what) for _, f, what in tables])
+        if log.time_field
+        else None,
+        np.repeat(np.array([n for n, _, _ in tables], dtype=np.int8), [f.height for _, f, _ in tables])
+        if any(number for number, _, _ in tables)
+        else None,
+        {n: pl.concat([f[n] for _, f, _ in tables], how="vertical_relaxed") for n in log.context_fields},
     )
+    account = Account()
+    account.note("the log", users, items)
+    account.check(users, items)
+    rows = _rated(rows, log, bounds, account)
+    rows = rows.take(_order(rows, len(user_ids)))
+    rows = _merged(rows, log, len(item_ids), account)
+    kept = frequent(rows.users, rows.items, bounds, account)
+    rows = rows if kept is None else rows.take(kept)
+    account.check(rows.users, rows.items)
+    unseen = unseen_ids(raw.items, log.item_field, item_ids) if log.include_unseen_items else None
+    user_ids, users = renumbered(user_ids, rows.users)
+    item_ids, items = renumbered(item_ids, rows.items)
+    if unseen is not None and len(unseen):
+        item_ids, items = _with_unseen(item_ids, items, unseen)
+    offsets = np.zeros(len(user_ids) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(users, minlength=len(user_ids)), out=offsets[1:])
+    catalogue = side_table(raw.items, log.item_field, item_ids, "item")
+    if catalogue is not None and log.title_field is not None and log.title_field not in catalogue.columns:
+        raise DataError(
+            f"log.title_field names the column `{log.title_field}`, which the item table does not have."
+            f"{Suggester().hint(log.title_field, catalogue.columns, 'columns')}"
+        )
+    made = Interactions(
+        IdMap(user_ids, "user"),
+        IdMap(item_ids, "item"),
+        offsets,
+        items,
+        rows.ratings,
+        rows.times,
+        rows.context,
+        side_table(raw.users, log.user_field, user_ids, "user"),
+        catalogue,
+        rows.parts,
+        titles=log.title_field if catalogue is not None else None,
+    )
+    return made if raw.negatives is None else encode_negatives(made, raw.negatives)
+
+
+def check_roles(columns: Sequence[str], log: LogConfig, what: str, *, warn: bool = True) -> None:
+    """Refuses a log without the columns that its roles name; warns of a column of times that no role names.
+
+    Raises:
+        DataError: Names the first missing column and the nearest one.
+    """
+    roles = [(role, getattr(log, role)) for role in ("user_field", "item_field", "rating_field", "time_field")]
+    for role, name in [*roles, *(("context_fields", name) for name in log.context_fields)]:
+        if name is not None and name not in columns:
+            near = Suggester().near(name, columns)
+            hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+            raise DataError(
+                f"log.{role} names the column `{name}`, which {what} does not have.{hint} Columns: "
+                f"{', '.join(columns)}. Name one of these."
+            )
+    if log.positive_rating is not None and log.rating_field is None:
+        raise DataError(
+            f"log.positive_rating tells positive ratings from negative ones. Received: {log.positive_rating:g} without "
+            "log.rating_field. Name the column with the rating."
+        )
+    if warn and log.time_field is None and (found := [name for name in columns if name.lower() in ("timestamp", "time")]):
+        LOG.warning(
+            "%s has a column `%s`, which log.time_field does not name: the order of its rows is taken as the order of "
+            "time",
+            what,
+            found[0],
+        )
+
+
+def ratings_of(column: pl.Series, bounds: FilterConfig, what: str) -> npt.NDArray[np.float32]:
+    """(S,) ratings.
+
+    Raises:
+        DataError: A rating is no finite number, or negative where no bound says which ratings are wanted.
+    """
+    numbers = column.cast(pl.Float32, strict=False)
+    wrong = numbers.is_null() | ~numbers.is_finite()
+    rule = "finite numbers"
+    cure = "Correct or remove them."
+    if not wrong.any() and bounds.min_rating is None:
+        wrong = numbers < 0
+        rule = "ratings of 0 and above"
+        cure = "Set filter.min_rating to the lowest rating that counts, or remove them."
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
+        raise DataError(
+            f"`{column.name}` must hold {rule}. Received: {column[row]!r} in row {row + 1} of {what} "
+            f"({int(wrong.sum())} such rows). {cure}"
+        )
+    return numbers.to_numpy()
+
+
+def _joined(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _rated(rows: _Rows, log: LogConfig, bounds: FilterConfig, account: Account) -> _Rows:
+    """Without ratings that are out of bounds."""
+    lows = [bound for bound in (log.positive_rating, bounds.min_rating) if bound is not None]
+    if not lows and bounds.max_rating is None:
+        return rows
+    if rows.ratings is None:
+        raise DataError(
+            "filter.min_rating and filter.max_rating read the rating. Received: a log without log.rating_field. Name "
+            "the column with the rating."
+        )
+    keep = np.ones(len(rows.ratings), dtype=bool)
+    words = []
+    if lows:
+        keep &= rows.ratings >= np.float32(max(lows))
+        words.append(f"at least {max(lows):g}")
+    if bounds.max_rating is not None:
+        keep &= rows.ratings <= np.float32(bounds.max_rating)
+        words.append(f"at most {bounds.max_rating:g}")
+    kept = rows if keep.all() else rows.take(np.flatnonzero(keep))
+    account.note(f"ratings of {' and '.join(words)}", kept.users, kept.items)
+    return kept
+
+
+def _order(rows: _Rows, num_users: int) -> npt.NDArray[Any]:
+    """(S,) row numbers by user, part, time, and their order in the source. Linear in S but for the times."""
+    count = len(rows.users)
+    kind = np.int32 if count < np.iinfo(np.int32).max else np.int64
+    by_time = np.arange(count, dtype=kind) if rows.times is None else _time_order(rows.times).astype(kind)
+    groups = rows.users if rows.parts is None else rows.users.astype(np.int64) * 4 + (rows.parts + 1)
+    width = num_users if rows.parts is None else 4 * num_users
+    # A matrix of one column turned from columns to rows: a counting sort that keeps the order inside of each row.
+    column = sp.csc_matrix((by_time, groups[by_time], np.array([0, count], dtype=kind)), shape=(width, 1))
+    order: npt.NDArray[Any] = column.tocsr().data
+    return order
+
+
+def _time_order(times: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """(S,) row numbers by time; rows of one moment keep their order."""
+    if not len(times):
+        return np.zeros(0, dtype=np.int64)
+    bits = max(len(times) - 1, 1).bit_length()
+    low = times.min()
+    if times.max() - low < 2.0 ** (62 - bits) and (times == np.floor(times)).all():
+        # Time and row in one number: sorting values is many times quicker than sorting positions.
+        keys = (times - low).astype(np.int64)
+        keys <<= bits
+        keys |= np.arange(len(times))
+        keys.sort()
+        keys &= (1 << bits) - 1
+        return keys
+    return np.argsort(times, kind="stable")
+
+
+def _merged(rows: _Rows, log: LogConfig, num_items: int, account: Account) -> _Rows:
+    """Without repeated interactions where they are merged; where they are kept, tells of them."""
+    if log.repeated == "keep":
+        doubles = _doubles(rows, num_items)
+        if doubles and rows.times is not None:
+            LOG.warning(
+                "%s of %s interactions are exact duplicates: the same user, item and time occur before. They are kept; "
+                "set log.repeated: first to leave them out",
+                f"{doubles:,}",
+                f"{len(rows.users):,}",
+            )
+        elif doubles:
+            LOG.info(
+                "%s of %s interactions repeat an earlier one of the same user and item. They are kept (log.repeated)",
+                f"{doubles:,}",
+                f"{len(rows.users):,}",
+            )
+        return rows
+    groups = rows.users.astype(np.int64) if rows.parts is None else rows.users.astype(np.int64) * 4 + (rows.parts + 1)
+    pairs = pl.Series(groups * num_items + rows.items)
+    keep = (pairs.is_first_distinct() if log.repeated == "first" else pairs.is_last_distinct()).to_numpy()
+    kept = rows if keep.all() else rows.take(np.flatnonzero(keep))
+    account.note(f"the {log.repeated} of repeated interactions", kept.users, kept.items)
+    return kept
+
+
+def _doubles(rows: _Rows, num_items: int) -> int:
+    """Interactions that occur before: the same user and item, at the same time where there are times."""
+    groups, items = rows.users.astype(np.int64), rows.items
+    if rows.times is not None:
+        same = (rows.users[1:] == rows.users[:-1]) & (rows.times[1:] == rows.times[:-1])
+        if not same.any():
+            return 0
+        inside = np.zeros(len(items), dtype=bool)
+        inside[1:] |= same
+        inside[:-1] |= same
+        groups = np.cumsum(np.concatenate([[True], ~same]))[inside]
+        items = items[inside]
+    keys = groups * num_items + items
+    keys.sort()
+    return int(np.count_nonzero(keys[1:] == keys[:-1]))
+
+
+def _with_unseen(ids: pl.Series, codes: Codes, unseen: pl.Series) -> tuple[pl.Series, Codes]:
+    """The catalogue with items that nobody took, in the order of the ids."""
+    every, numbers = numbered(pl.concat([ids, unseen.alias(ids.name)]))
+    return every, numbers[: len(ids)][codes]
+
+

@@ -10,19 +10,52 @@ from intarsia.core.errors import BuildError
 from intarsia.core.params import StrictModel, config_from_signature
 from intarsia.nn.component import nearest, options
 from intarsia.objectives.retrieval.base import Objective, Sampler
-from intarsia.objectives.retrieval.pairwise import BPR
-from intarsia.objectives.retrieval.pointwise import BCE
+from intarsia.objectives.retrieval.contrastive import CCL, GBCE, InfoNCE, SampledSoftmax
+from intarsia.objectives.retrieval.hardest import AdaptiveHinge, BPRMax, Top1Max, Warp
+from intarsia.objectives.retrieval.in_batch import InBatchSoftmax
+from intarsia.objectives.retrieval.negatives import Dynamic, InBatch, Mixed, Unseen
+from intarsia.objectives.retrieval.pairwise import BPR, Hinge, Top1
+from intarsia.objectives.retrieval.pointwise import BCE, MSE, Logistic, Poisson
 from intarsia.objectives.retrieval.sampled import SampledObjective
-from intarsia.objectives.retrieval.samplers import Uniform
+from intarsia.objectives.retrieval.samplers import Popularity, Uniform
 from intarsia.objectives.retrieval.softmax import Softmax
 
 Spec = str | Mapping[str, Any]
 """A name, or a mapping of one name to its options."""
 
-OBJECTIVES: Mapping[str, type[Objective]] = MappingProxyType({"softmax": Softmax, "bpr": BPR, "bce": BCE})
+_OBJECTIVES: tuple[type[Objective], ...] = (
+    Softmax,
+    SampledSoftmax,
+    InBatchSoftmax,
+    InfoNCE,
+    BCE,
+    GBCE,
+    Logistic,
+    MSE,
+    Poisson,
+    BPR,
+    BPRMax,
+    Hinge,
+    AdaptiveHinge,
+    Warp,
+    Top1,
+    Top1Max,
+    CCL,
+)
+
+OBJECTIVES: Mapping[str, type[Objective]] = MappingProxyType({cls.name: cls for cls in _OBJECTIVES})
 """Objectives by name."""
 
-SAMPLERS: Mapping[str, type[Sampler]] = MappingProxyType({"uniform": Uniform})
+SAMPLERS: Mapping[str, type[Sampler]] = MappingProxyType(
+    {
+        "uniform": Uniform,
+        "popularity": Popularity,
+        "unseen": Unseen,
+        "in_batch": InBatch,
+        "dynamic": Dynamic,
+        "mixed": Mixed,
+    }
+)
 """Samplers by name."""
 
 
@@ -53,11 +86,20 @@ def build_objective(
     name, given = _named(spec, "objective")
     if name not in OBJECTIVES:
         raise BuildError(f"no objective is called `{name}`. {nearest(name, OBJECTIVES)}")
+    if num_items < 2:
+        raise BuildError(
+            f"an objective tells items apart, so there must be two at least. Received: {num_items}. Check item_field "
+            "and the filters."
+        )
+    drawn = issubclass(OBJECTIVES[name], SampledObjective)
+    if not drawn and (num_negatives is not None or negatives not in (None, "uniform", {"uniform": {}})):
+        what = f"negatives {negatives}" if num_negatives is None else f"num_negatives {num_negatives}"
+        raise BuildError(f"the objective {name} draws no negatives. Received: {what}. Leave it out.")
     if num_negatives is not None and "num_negatives" not in given:
         given = {**given, "num_negatives": num_negatives}
     cls: Callable[..., Objective] = OBJECTIVES[name]
     arguments = options(cls, given, f"objective.{name}")
-    if issubclass(OBJECTIVES[name], SampledObjective):
+    if drawn:
         arguments["sampler"] = build_sampler(negatives or "uniform", num_items=num_items)
     return cls(num_items=num_items, **arguments)
 

@@ -35,7 +35,7 @@ class SampledSoftmax(SampledObjective):
     With `negatives` the positive's own score is not corrected: the sum then estimates the full softmax's without bias.
 
     Source: Bengio and Senecal, Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic Language
-    Model (IEEE Transactions on Neural Networks 2008), section III; Jean et al., On Using Very Large Target Vocabulary
+    Model (IEEE Transactions on Neural Networks 2008); Jean et al., On Using Very Large Target Vocabulary
     for Neural Machine Translation (ACL 2015), section 3.
     """
 
@@ -56,9 +56,7 @@ class SampledSoftmax(SampledObjective):
 
     def compute(self, scorer: Scorer, positives: Positives) -> Tensor:
         """The mean over the positives."""
-        return softmax_over_negatives(
-            scorer, positives, self.draw(scorer, positives), self.temperature, self.correct
-        )
+        return softmax_over_negatives(scorer, positives, self.draw(scorer, positives), self.temperature, self.correct)
 
 
 class InfoNCE(SampledObjective):
@@ -99,7 +97,7 @@ class CCL(SampledObjective):
 
     The margin leaves out the many negatives that are far away already.
 
-    Source: Mao et al., SimpleX: A Simple and Strong Baseline for Collaborative Filtering (CIKM 2021), eq. 1.
+    Source: Mao et al., SimpleX: A Simple and Strong Baseline for Collaborative Filtering (CIKM 2021), section 3.
     """
 
     name = "ccl"
@@ -150,8 +148,7 @@ class GBCE(SampledObjective):
         t: Annotated[float, Param("Calibration; 0: plain cross entropy, 1: calibrated.", ge=0, le=1)] = 0.75,
         shared: Shared = False,
     ) -> None:
-        count = min(256, num_items - 1) if num_negatives is None else num_negatives
-        super().__init__(num_items=num_items, sampler=sampler, num_negatives=count, shared=shared)
+        super().__init__(num_items=num_items, sampler=sampler, num_negatives=num_negatives, shared=shared, usual=256)
         self.t = t
 
     def compute(self, scorer: Scorer, positives: Positives) -> Tensor:
@@ -181,12 +178,16 @@ def softmax_over_negatives(
         temperature: Divisor of the scores.
         correct: Whose log-probabilities are subtracted.
     """
-    own = wide(scorer.pairs(positives.items)) / temperature
-    if correct == "all":
-        own = own - negatives.log_prob_of(positives.items)
+    corrected = correct == "all"
     if negatives.shared and negatives.valid is None:
-        factors = scorer.factors(negatives.items)
-        if factors is not None:
+        factors, of_own = scorer.factors(negatives.items), scorer.factors(positives.items)
+        if factors is not None and of_own is not None:
+            # The positives' logits from the factors, too: some scores are factors and a number for each query.
+            own = wide((of_own.queries * of_own.items).sum(dim=1)) * of_own.scale / temperature
+            if of_own.bias is not None:
+                own = own + of_own.bias / temperature
+            if corrected:
+                own = own - negatives.log_prob_of(positives.items)
             bias = torch.zeros_like(negatives.items, dtype=own.dtype)
             if factors.bias is not None:
                 bias = bias + factors.bias / temperature
@@ -196,7 +197,10 @@ def softmax_over_negatives(
             losses = candidate_softmax_losses(
                 factors.queries, factors.items, bias, own, hits, factors.scale / temperature
             )
-            return weighted_mean(losses, positives.weights)
+            return mean_where_compared(losses, (len(bias) > (hits >= 0).long()).unsqueeze(1), positives)
+    own = wide(scorer.pairs(positives.items)) / temperature
+    if corrected:
+        own = own - negatives.log_prob_of(positives.items)
     logits = wide(negatives.scores(scorer)) / temperature
     if correct != "none":
         logits = logits - negatives.log_probs

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from intarsia.core.errors import BuildError
+from intarsia.objectives.retrieval.products import distinct
 
 _PRIME = 2_147_483_647
 _FACTOR, _SHIFT = 1_103_515_245, 12_345
@@ -137,7 +138,8 @@ class StreamingFrequency(nn.Module):
     def update(self, items: Tensor) -> None:
         """Takes a batch of positives (P,) in."""
         self.time += items.shape[0]
-        places, times = self._place(items).unique(return_counts=True)
+        places, inverse = distinct(self._place(items), len(self.seen))
+        times = inverse.bincount(minlength=len(places))
         self.seen[places] += times
         weight = torch.maximum(1 - (1 - self.alpha) ** times.double(), times / self.seen[places])
         found = (self.time - self.last[places]) / times

@@ -34,7 +34,7 @@ class AdaptiveHinge(SampledObjective):
     An approximation of WARP whose cost is the same at every step.
 
     Source: Weston, Yee and Weiss, Learning to Rank Recommendations with the k-Order Statistic Loss (RecSys 2013),
-    section 4, with k = 1; the name is Spotlight's.
+    of which this is the hardest-negative case; the name is Spotlight's.
     """
 
     name = "adaptive_hinge"
@@ -72,7 +72,7 @@ class Warp(SampledObjective):
     Optimises the top of the ranking. All tries of a batch are scored at once; gradients reach the found one alone.
 
     Source: Weston, Bengio and Usunier, WSABIE: Scaling Up To Large Vocabulary Image Annotation (IJCAI 2011),
-    equations 1 to 4 and algorithm 1. Departure: a try that is the positive itself is not counted.
+    algorithm 1 with alpha_j = 1/j. Departure: a try that is the positive itself is not counted.
     """
 
     name = "warp"
@@ -82,10 +82,12 @@ class Warp(SampledObjective):
         *,
         num_items: int,
         sampler: Sampler,
-        num_negatives: Annotated[int, Param("Tries for each positive.", ge=1)] = 10,
+        num_negatives: Annotated[
+            int | None, Param("Tries for each positive. Default: 10, at most all other items.", ge=1)
+        ] = None,
         margin: Margin = 1.0,
     ) -> None:
-        super().__init__(num_items=num_items, sampler=sampler, num_negatives=num_negatives)
+        super().__init__(num_items=num_items, sampler=sampler, num_negatives=num_negatives, usual=10)
         self.margin = margin
 
     def compute(self, scorer: Scorer, positives: Positives) -> Tensor:
@@ -156,9 +158,7 @@ class Top1Max(SampledObjective):
 
     name = "top1_max"
 
-    def __init__(
-        self, *, num_items: int, sampler: Sampler, num_negatives: Many = None, shared: Shared = True
-    ) -> None:
+    def __init__(self, *, num_items: int, sampler: Sampler, num_negatives: Many = None, shared: Shared = True) -> None:
         super().__init__(num_items=num_items, sampler=sampler, num_negatives=num_negatives, shared=shared)
 
     def compute(self, scorer: Scorer, positives: Positives) -> Tensor:

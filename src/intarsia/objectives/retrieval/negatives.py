@@ -13,6 +13,7 @@ from intarsia.core.errors import BuildError, DataError
 from intarsia.core.params import Param
 from intarsia.objectives.retrieval.base import Positives, Sampler, Scorer
 from intarsia.objectives.retrieval.frequency import ItemCounts, StreamingFrequency, log_inclusion
+from intarsia.objectives.retrieval.products import distinct
 from intarsia.objectives.retrieval.samplers import Distribution, contains, row_of_each
 
 Correction: TypeAlias = Annotated[
@@ -90,7 +91,7 @@ class InBatch(Sampler):
     def draw(self, positives: Positives, scorer: Scorer, n: int, shared: bool) -> tuple[Tensor, Tensor | None]:
         """The batch's items."""
         observe(self.frequency, positives.items, self.training)
-        items = positives.items.unique()
+        items, _ = distinct(positives.items, self.num_items)
         return items[torch.randperm(len(items), device=items.device)], None
 
     def log_probs(self, items: Tensor, positives: Positives, n: int, shared: bool) -> Tensor:
@@ -106,8 +107,7 @@ class Dynamic(Sampler):
     Scores are those of the model as it is. Of a source that gives all positives the same items (`in_batch`) the n
     hardest are taken. Log-probabilities are the source's: they know nothing of the choice, which is meant to be one.
 
-    Source: Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling (SIGIR 2013),
-    section 4.
+    Source: Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling (SIGIR 2013).
     """
 
     def __init__(

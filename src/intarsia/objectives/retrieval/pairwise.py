@@ -66,7 +66,7 @@ class Hinge(Pairwise):
 
         loss = mean_k max(0, margin - s(q, i+) + s(q, i_k))
 
-    Source: Herbrich, Graepel and Obermayer, Large Margin Rank Boundaries for Ordinal Regression (2000), section 7.3.
+    Source: Herbrich, Graepel and Obermayer, Large Margin Rank Boundaries for Ordinal Regression (2000).
     """
 
     name = "hinge"

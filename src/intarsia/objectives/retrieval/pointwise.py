@@ -47,7 +47,9 @@ class Pointwise(SampledObjective):
         shared: Shared = False,
         negative_weight: Annotated[
             float | None,
-            Param("Weight of the mean loss of a positive's negatives. Default: their number, so all count alike.", ge=0),
+            Param(
+                "Weight of the mean loss of a positive's negatives. Default: their number, so all count alike.", ge=0
+            ),
         ] = None,
         explicit: Annotated[
             bool | None,

@@ -22,7 +22,7 @@ def distinct(items: Tensor, num_items: int) -> tuple[Tensor, Tensor]:
         num_items: N.
     """
     if items.numel() * 8 < num_items:
-        found, places = items.unique(return_inverse=True)
+        found, places = torch.unique(items, return_inverse=True)
         return found, places
     # Marks in an array over the catalogue are faster than sorting.
     marks = torch.zeros(num_items, dtype=torch.int64, device=items.device)

@@ -29,8 +29,9 @@ class SampledObjective(Objective):
     Args:
         num_items: N.
         sampler: Where negatives come from.
-        num_negatives: n, negatives of each positive; None: 1000, at most all other items.
+        num_negatives: n, negatives of each positive; None: `usual`, at most all other items.
         shared: Whether all positives of a batch have the same negatives.
+        usual: What n is by default.
 
     Raises:
         BuildError: There are not as many other items, or the sampler cannot give as many.
@@ -38,9 +39,11 @@ class SampledObjective(Objective):
 
     sampler: Sampler
 
-    def __init__(self, *, num_items: int, sampler: Sampler, num_negatives: int | None, shared: bool = False) -> None:
+    def __init__(
+        self, *, num_items: int, sampler: Sampler, num_negatives: int | None, shared: bool = False, usual: int = 1000
+    ) -> None:
         super().__init__(num_items=num_items)
-        count = min(1000, num_items - 1) if num_negatives is None else num_negatives
+        count = min(usual, num_items - 1) if num_negatives is None else num_negatives
         if not 1 <= count < num_items:
             raise BuildError(
                 f"a positive can have as many negatives as there are other items, {num_items - 1}. Received: "

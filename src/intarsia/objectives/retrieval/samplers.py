@@ -13,6 +13,7 @@ from intarsia.core.batch import Jagged
 from intarsia.core.params import Param
 from intarsia.objectives.retrieval.base import Positives, Sampler, Scorer
 from intarsia.objectives.retrieval.frequency import ItemCounts, log_inclusion
+from intarsia.objectives.retrieval.products import distinct
 
 
 class Distribution(Sampler):
@@ -63,7 +64,7 @@ class Uniform(Distribution):
         # A permutation of a large catalogue for a few items would cost more than the rest of the step.
         found = torch.empty(0, dtype=torch.int64, device=device)
         while len(found) < n:
-            found = torch.cat([found, torch.randint(count, (2 * n,), device=device)]).unique()
+            found, _ = distinct(torch.cat([found, torch.randint(count, (2 * n,), device=device)]), count)
         return found[torch.randperm(len(found), device=device)[:n]]
 
     def others(self, items: Tensor, n: int) -> Tensor:
@@ -117,7 +118,7 @@ class Popularity(Distribution):
 
     def distinct(self, n: int, device: torch.device) -> Tensor:
         """The distinct items of n draws."""
-        drawn = self.frequency.draw(self._points(n, device)).unique()
+        drawn, _ = distinct(self.frequency.draw(self._points(n, device)), self.num_items)
         return drawn[torch.randperm(len(drawn), device=device)]
 
     def others(self, items: Tensor, n: int) -> Tensor:

@@ -50,13 +50,13 @@ class FactorScorer(Scorer):
     ) -> None:
         if queries.dim() != 2:
             raise BuildError(
-                f"queries of a scorer are one vector for each positive, (P, D). Received: shape {tuple(queries.shape)}. "
-                "Of several vectors choose the one that the positive goes with."
+                "queries of a scorer are one vector for each positive, (P, D). Received: shape "
+                f"{tuple(queries.shape)}. Of several vectors choose the one that the positive goes with."
             )
         self.num_queries, self.num_items = queries.shape[0], num_items
         self.queries = functional.normalize(queries, dim=-1) if similarity == "cosine" else queries
         self.encode, self.bias = encode, bias
-        self.similarity, self.temperature, self.scale = similarity, temperature, 1.0 / temperature
+        self.similarity, self.scale = similarity, 1.0 / temperature
 
     def pairs(self, items: Tensor) -> Tensor:
         """Products of each query with its own items."""
@@ -73,7 +73,9 @@ class FactorScorer(Scorer):
         scores = pair_products(factors.queries * factors.scale, factors.items, places)
         if factors.bias is not None:
             scores = scores + factors.bias[places]
-        return scores if self.similarity != "euclidean" else scores - self._own_squares().unsqueeze(1)
+        if self.similarity == "euclidean":
+            scores = scores - self.scale * self.queries.square().sum(dim=1, keepdim=True)
+        return scores
 
     def block(self, items: Tensor) -> Tensor:
         """One product of two matrices."""
@@ -105,9 +107,6 @@ class FactorScorer(Scorer):
     def _vectors(self, items: Tensor | None) -> Tensor:
         vectors = self.encode(items)
         return functional.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
-
-    def _own_squares(self) -> Tensor:
-        return self.scale * self.queries.square().sum(dim=-1)
 
     def _scores(self, products: Tensor, queries: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
         """Scores from products; the other arguments are shaped to go with them."""

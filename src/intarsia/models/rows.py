@@ -1,0 +1,60 @@
+"""Training interactions as matrices and histories as sets, for models that are computed from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from intarsia.core.batch import Batch, Jagged
+from intarsia.data.interactions.splits import Division
+from intarsia.data.interactions.views import user_rows
+from intarsia.models.retriever import history_of, rows_and_steps
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+def training_matrix(division: Division, *, values: str = "once") -> csr_array:
+    """(U, N) float32 matrix of the training interactions, one entry for each pair of a user and an item.
+
+    Args:
+        division: The divided log.
+        values: `once`: 1; `count`: how often the user took the item; `rating`: the mean of the user's ratings of it.
+    """
+    from scipy.sparse import csr_array
+
+    offsets, items, ratings = user_rows(division)
+    shape = (len(offsets) - 1, division.log.num_items)
+    matrix = csr_array((np.ones(len(items), dtype=np.float32), items, offsets), shape=shape)
+    matrix.sum_duplicates()
+    if values == "once":
+        matrix.data[:] = 1.0
+    elif values == "rating":
+        assert ratings is not None
+        given = csr_array((ratings, items, offsets), shape=shape)
+        given.sum_duplicates()
+        given.data /= matrix.data
+        return given
+    return matrix
+
+
+def tensors(matrix: csr_array) -> tuple[Tensor, Tensor, Tensor]:
+    """The parts of a sparse matrix: columns (S,), offsets (rows + 1,) and values (S,)."""
+    return (
+        torch.from_numpy(matrix.indices.astype(np.int64)),
+        torch.from_numpy(matrix.indptr.astype(np.int64)),
+        torch.from_numpy(matrix.data),
+    )
+
+
+def distinct_history(batch: Batch, num_items: int) -> Jagged:
+    """Histories whose items come once each, sorted; `weights` say how often they came."""
+    history = history_of(batch)
+    rows, _ = rows_and_steps(history.offsets, len(history.values))
+    keys, counts = torch.unique(rows * num_items + history.values, return_counts=True)
+    offsets = torch.zeros_like(history.offsets)
+    offsets[1:] = torch.bincount(keys // num_items, minlength=len(history)).cumsum(0)
+    return Jagged(keys % num_items, offsets, counts.float())
