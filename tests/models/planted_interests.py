@@ -44,9 +44,7 @@ class Planted:
         return found.any(axis=1).sum(axis=1)
 
 
-def planted_interests(
-    num_users: int, *, clusters: int = 12, size: int = 8, taken: int = 4, seed: int = 0
-) -> Planted:
+def planted_interests(num_users: int, *, clusters: int = 12, size: int = 8, taken: int = 4, seed: int = 0) -> Planted:
     """Users who have taken `taken` of the `size` items of each cluster that they like."""
     rng = np.random.default_rng(seed)
     liked = rng.integers(0, clusters, (num_users, INTERESTS)) + clusters * np.arange(INTERESTS)

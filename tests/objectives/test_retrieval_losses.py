@@ -328,7 +328,7 @@ def test_warp_weighs_by_the_number_of_tries():
     def harmonic(n):
         return sum(1 / r for r in range(1, n + 1))
 
-    # Row 0: a hit that is no try, then the third of the others comes near: rank 100 // 3; row 1: the first; row 2: none.
+    # Row 0: a hit that is no try, then the third of the others comes near, rank 100 // 3; row 1: the first; 2: none.
     expected = (harmonic(33) * 1.5 + harmonic(100) * 1.5 + 0) / 3
     scores = torch.cat([scores, torch.zeros(3, 96)], dim=1)
     assert value(objective, TableScorer(scores), positives) == pytest.approx(expected, rel=1e-5)

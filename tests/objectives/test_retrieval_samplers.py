@@ -159,7 +159,7 @@ def test_what_a_user_has_seen_is_never_usable(log, source, shared, n, seed):
     torch.manual_seed(seed)
     found = built.sample(positives, TableScorer(torch.zeros(len(rows), len(counts))), n, shared=shared)
     usable = found.usable(positives)
-    assert 0 <= found.items.min()
+    assert found.items.min() >= 0
     assert found.items.max() < len(counts)
     for p, row in enumerate(rows):
         chosen = (found.items if found.shared else found.items[p])[usable[p]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from intarsia.core.batch import Batch
 from intarsia.core.params import Param
 from intarsia.data.schema import Schema
 from intarsia.models.next_item import NextItemRetriever
-from intarsia.models.retriever import history_of
+from intarsia.models.retriever import Spec, history_of
 from intarsia.models.sides import Sides
 from intarsia.nn.capsules import PositionVotes, dynamic_routing
 from intarsia.nn.sequence import length_mask, to_padded
@@ -38,7 +38,7 @@ class ComiRecDR(NextItemRetriever):
     """
 
     pads = True
-    default_objective = {"sampled_softmax": {"shared": True}}
+    default_objective: ClassVar[Spec] = {"sampled_softmax": {"shared": True}}
 
     def __init__(
         self,

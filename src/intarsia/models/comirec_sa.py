@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from intarsia.core.batch import Batch
 from intarsia.core.params import Param
 from intarsia.data.schema import Schema
 from intarsia.models.next_item import NextItemRetriever
-from intarsia.models.retriever import history_of, rows_and_steps
+from intarsia.models.retriever import Spec, history_of, rows_and_steps
 from intarsia.models.sides import Sides
 from intarsia.nn.segments import segment_softmax, segment_sums
 from intarsia.objectives.retrieval import Objective
@@ -35,7 +35,7 @@ class ComiRecSA(NextItemRetriever):
     start from He's normal distribution.
     """
 
-    default_objective = {"sampled_softmax": {"shared": True}}
+    default_objective: ClassVar[Spec] = {"sampled_softmax": {"shared": True}}
 
     def __init__(
         self,

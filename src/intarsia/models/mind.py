@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -13,7 +13,7 @@ from intarsia.core.batch import Batch
 from intarsia.core.params import Param
 from intarsia.data.schema import Schema
 from intarsia.models.next_item import NextItemRetriever
-from intarsia.models.retriever import history_of
+from intarsia.models.retriever import Spec, history_of
 from intarsia.models.sides import Sides
 from intarsia.nn.capsules import SharedVotes, dynamic_routing
 from intarsia.nn.sequence import length_mask, to_padded
@@ -22,7 +22,7 @@ from intarsia.objectives.retrieval import Objective
 
 
 class MIND(NextItemRetriever):
-    """Up to K interests: capsules over the history, each refined by dense layers together with what is known of the user.
+    """Up to K interests: capsules over the history, each refined by dense layers with what is known of the user.
 
     For people who want several unrelated things at once, most of all where histories differ much in length: a short
     one gets fewer interests.
@@ -47,7 +47,7 @@ class MIND(NextItemRetriever):
     """
 
     pads = True
-    default_objective = {"sampled_softmax": {"shared": True}}
+    default_objective: ClassVar[Spec] = {"sampled_softmax": {"shared": True}}
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class MIND(NextItemRetriever):
         max_history: Annotated[int, Param("L, latest steps that are read.", ge=1)] = 50,
         routing_iterations: Annotated[int, Param("r, rounds of the routing.", ge=1)] = 3,
         routing_std: Annotated[float, Param("Standard deviation of the routing logits at the start.", gt=0)] = 1.0,
-        hidden_units: Annotated[list[PositiveInt], Param("ReLU layers that refine an interest; none: none.")] = [128],
+        hidden_units: Annotated[list[PositiveInt], Param("ReLU layers that refine an interest; none: none.")] = [128],  # noqa: B006 - read, never changed
         power: Annotated[
             float | None,
             Param("p of the label-aware attention, 0: all interests alike; none: the nearest alone.", ge=0),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from intarsia.config.schema import ModelConfig
 from intarsia.core.batch import Batch, Feature
 from intarsia.core.batch_names import HISTORY, TARGET, USER
+from intarsia.data.interactions.views import ViewKind
 from intarsia.data.schema import Schema
 from intarsia.models.retriever import Retriever, history_of
 from intarsia.models.sides import Sides, sides_of
@@ -33,7 +34,7 @@ class NextItemRetriever(Retriever):
         moment: Whether the context of the interaction to predict is read.
     """
 
-    view = "next"
+    view: ClassVar[ViewKind] = "next"
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ def catalogue_softmax_loss(
 
 class _CatalogueSoftmax(torch.autograd.Function):
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(
         ctx: Any, queries: Tensor, items: Tensor, targets: Tensor, bias: Tensor | None, weights: Tensor, scale: float
     ) -> Tensor:
@@ -84,7 +84,7 @@ class _CatalogueSoftmax(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cuda")
+    @torch.amp.custom_bwd(device_type="cuda")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         of_queries, of_items, of_bias = (None if g is None else g * gradient for g in ctx.saved_tensors)
         return of_queries, of_items, None, of_bias, None, None

@@ -23,7 +23,9 @@ class ItemBias(nn.Module):
 
     def forward(self, vectors: Tensor, items: Tensor | None = None) -> Tensor:
         """Vectors (..., D) of the given items (...), or of all N where None, to (..., D + 1)."""
-        bias = self.bias if items is None else nn.functional.embedding(items.clamp(min=0), self.bias.unsqueeze(1))[..., 0]
+        bias = (
+            self.bias if items is None else nn.functional.embedding(items.clamp(min=0), self.bias.unsqueeze(1))[..., 0]
+        )
         return torch.cat([vectors, bias.unsqueeze(-1)], dim=-1)
 
     @staticmethod

@@ -50,9 +50,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens: Tensor, packing: Packing) -> Tensor:
         """(S, D) of the real tokens to (S, D)."""
-        parts = (self._heads(packing.pad(layer(tokens))) for layer in (self.query, self.key, self.value))
+        query, key, value = (self._heads(packing.pad(layer(tokens))) for layer in (self.query, self.key, self.value))
         context = functional.scaled_dot_product_attention(
-            *parts, attn_mask=packing.mask, is_causal=packing.mask is None
+            query, key, value, attn_mask=packing.mask, is_causal=packing.mask is None
         )  # (B, heads, L, D / heads)
         attended = packing.unpad(context.transpose(1, 2).flatten(2))
         out: Tensor = self.norm(tokens + self.dropout(self.dense(attended)))

@@ -106,7 +106,8 @@ class CatalogueFeatures(nn.Module):
 
     def forward(self, items: Tensor | None = None) -> Tensor:
         """(n, D) of the given items (n,), all of them where None."""
-        return self.encode({f.name: self._rows(f, items) for f in self.encode.features})
+        out: Tensor = self.encode({f.name: self._rows(f, items) for f in self.encode.features})
+        return out
 
     def _rows(self, feature: SideFeature, items: Tensor | None) -> Feature:
         values = self.get_buffer(f"values_{feature.name}")

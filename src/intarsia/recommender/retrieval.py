@@ -222,7 +222,8 @@ class RetrievalRecommender(Recommender):
             return np.zeros(len(requests), dtype=bool)
         trained = np.where(requests.users < 0, False, self.memory.trained[np.maximum(requests.users, 0)])
         nothing = requests.histories.lengths.numpy() == 0
-        return nothing & ~trained if "user" in self.model.reads else nothing
+        unanswerable: npt.NDArray[np.bool_] = nothing & ~trained if "user" in self.model.reads else nothing
+        return unanswerable
 
     def _table(
         self, names: pl.Series, numbers: Ints, items: npt.NDArray[Any], values: npt.NDArray[Any]

@@ -38,7 +38,7 @@ class TwoStageRecommender(Recommender):
     def __init__(self, retriever: RetrievalRecommender, ranker: RowRecommender, num_candidates: int = 200) -> None:
         if ranker.known is None:
             raise DataError(
-                "the second stage scores users and items, so it must have been trained on an interaction log. Received: "
+                "the second stage scores users and items, so it must have been trained on a log. Received: "
                 "a model of plain rows. Train the ranker with data_config.dataset or data_config.log."
             )
         if num_candidates < 1:

@@ -123,7 +123,7 @@ def recall_from_vectors(
     if k < 1:
         raise DataError(f"k must be at least 1. Received: {k}.")
     saved = load_vectors(path)
-    config = index if isinstance(index, IndexConfig) else IndexConfig(kind=index, measure_queries=0)  # type: ignore[arg-type]
+    config = index if isinstance(index, IndexConfig) else IndexConfig(kind=index, measure_queries=0)
     built = build_index(saved.item_vectors, config)
     excluded = None if seen is None else _seen(saved, seen)
     frames = [_answers(saved, 0, *_nothing())]

@@ -42,7 +42,7 @@ class Precision:
 
     def backward(self, loss: Tensor) -> None:
         """Backward pass of a loss."""
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
     def update(self, tensors: list[Tensor], step: Callable[[], None]) -> None:
         """Runs `step` on gradients in their own scale, or not at all where they overflowed.

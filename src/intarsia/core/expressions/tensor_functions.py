@@ -91,15 +91,15 @@ def _tf_split(x: Tensor, splits: int | Shape, axis: int = 0) -> list[object]:
     if isinstance(splits, Sequence):
         known = sum(part for part in splits if part != -1)
         sizes = [size - known if part == -1 else part for part in splits]
-        return list(x.split(sizes, axis))  # type: ignore[no-untyped-call]
+        return list(x.split(sizes, axis))
     if splits < 1 or size % splits:
         raise ValueError(f"axis {axis} of shape {tuple(x.shape)} does not divide into {splits} equal parts")
-    return limited(x.split(size // splits, axis))  # type: ignore[no-untyped-call]
+    return limited(x.split(size // splits, axis))
 
 
 def _torch_split(x: Tensor, splits: int | Shape, axis: int = 0) -> list[object]:
     sizes = list(splits) if isinstance(splits, Sequence) else splits
-    return limited(x.split(sizes, axis))  # type: ignore[no-untyped-call]
+    return limited(x.split(sizes, axis))
 
 
 def _chunk(x: Tensor, chunks: int, axis: int = 0) -> list[object]:

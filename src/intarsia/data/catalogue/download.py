@@ -1,7 +1,7 @@
 """Downloads that survive what networks do: silence, cut lines, busy servers, and a process that ended half-way.
 
-A file arrives beside its place as `.part`. Where the server says which version of the file it sends (an ETag or a date),
-the part outlives errors and the process, and the next attempt asks for the rest of that same version only. A server that
+A file arrives beside its place as `.part`. Where the server says which version of the file it sends (ETag or date),
+the part outlives errors and the process, and the next attempt asks for the rest of that version only. A server that
 ignores the question, or has another version by now, sends the whole file, and the part begins anew.
 """
 
@@ -26,7 +26,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
-from intarsia import __version__
 from intarsia.core.errors import DataError
 from intarsia.core.files import write_json
 
@@ -209,7 +208,7 @@ def _ask(part: _Part, url: str, size: int | None, listener: Listener | None) -> 
     Raises:
         _Again: It failed in a way that the next one may not.
     """
-    headers = {"User-Agent": f"intarsia/{__version__}", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": "intarsia", "Accept-Encoding": "identity"}
     if part.size and part.condition is None:
         part.restart()
     if part.size:
@@ -243,7 +242,7 @@ def _take(part: _Part, answer: Any, url: str, size: int | None, listener: Listen
     if size is not None and total is not None and total != size:
         part.restart()
         raise DataError(
-            f"the file must have {size:,} bytes. Received: {total:,}. It was replaced at its address, or something else "
+            f"the file must have {size:,} bytes. Received: {total:,}. It was replaced at its address, or another "
             "is sent in its place."
         )
     if total is not None:
@@ -332,7 +331,7 @@ def _disk_full(folder: Path, needed: int | None = None) -> DiskFullError:
     free = shutil.disk_usage(folder).free
     more = "" if needed is None else f" {needed / 1e6:,.1f} MB are needed."
     return DiskFullError(
-        f"the disk of {folder} must have room for the file.{more} Received: {free / 1e6:,.1f} MB free. Make room, or set "
+        f"the disk of {folder} must have room for the file.{more} Received: {free / 1e6:,.1f} MB free. Make room, set "
         "INTARSIA_DATA to a folder on another disk."
     )
 

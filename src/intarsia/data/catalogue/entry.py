@@ -25,7 +25,7 @@ class RawLog:
         valid: Interactions of the validation part.
         test: Interactions of the test part.
         test_inputs: What users of the other parts bring along, of which nothing is learned.
-        negatives: Items that a test item is ranked against: `user`, `item` (the test item, or null), `negatives` (list).
+        negatives: Items that a test item is ranked against: `user`, `item` (the test item or null), `negatives` (list).
         knowledge: Triples as text: `head`, `relation`, `tail`.
         links: Which entity an item is, as text: `item`, `entity`.
     """

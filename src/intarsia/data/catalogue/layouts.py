@@ -136,4 +136,8 @@ def _side(path: Path, names: Names) -> pl.DataFrame:
             chosen[there] = ours
     frame = frame.rename(chosen)
     frame = frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
-    return frame.with_columns(pl.col(name).str.replace_all(" ", "|", literal=True) for name in _TAGS if name == "genres" and name in frame.columns)
+    return frame.with_columns(
+        pl.col(name).str.replace_all(" ", "|", literal=True)
+        for name in _TAGS
+        if name == "genres" and name in frame.columns
+    )

@@ -1,6 +1,6 @@
 """Files with one record a line, JSON or Python's way of writing dictionaries, read column by column.
 
-Some publishers wrote their records with Python's `repr`. Nothing of it is evaluated: the wanted fields are cut out of the
+Some publishers wrote their records with Python's `repr`. Nothing of it is evaluated: wanted fields are cut out of the
 text by patterns, all lines of a block at once.
 """
 
@@ -94,7 +94,7 @@ def _literal_block(block: bytes, fields: Sequence[str], path: Path, before: int)
     if not whole.all():
         row = int((~whole).arg_max() or 0)
         raise DataError(
-            f"{path}, line {before + row + 1}: every line must hold one record. Received: {lines[row][:200]!r}. Correct "
+            f"{path}, line {before + row + 1}: every line must hold one record. Received: {lines[row][:200]!r}. Mend "
             "the line, or download the file again."
         )
     lines = lines.filter(lines.str.strip_chars() != "")

@@ -259,7 +259,7 @@ class ByHand:
     def instruction(self, target: Path) -> str:
         """What to download, and that it belongs into `target`."""
         return (
-            f"{self.reason}, so a person has to download the files: get {', '.join(self.files)} from {self.page} and put "
+            f"{self.reason}, so a person has to download them: get {', '.join(self.files)} from {self.page} and put "
             f"them, unpacked or gzipped, into {target}"
         )
 
@@ -297,7 +297,7 @@ def check_first_seen(path: Path, source: str, notes: Path) -> None:
         seen = datetime.now(UTC).strftime("%Y-%m-%d")
         write_json(note, {"url": source, "sha256": found, "bytes": size, "first_seen": seen})
         LOG.warning(
-            "no hash is published for %s: what came (%s bytes, sha256 %s) is trusted, and later downloads must equal it",
+            "no hash is published for %s: what came (%s bytes, sha256 %s) is trusted, later downloads must equal it",
             source,
             f"{size:,}",
             found,

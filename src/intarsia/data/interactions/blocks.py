@@ -80,7 +80,7 @@ def check_utf8(block: bytes, path: Path) -> None:
         begin = block.rfind(b"\n", 0, error.start) + 1
         line = block[begin : block.find(b"\n", error.start)].decode("utf-8", "backslashreplace")
         raise DataError(
-            f"{path}: text must be UTF-8, as log.encoding says. Received: {line[:200]!r}. Set log.encoding: latin-1, or "
+            f"{path}: text must be UTF-8 as log.encoding says. Received: {line[:200]!r}. Set log.encoding: latin-1, or "
             "convert the file."
         ) from error
 

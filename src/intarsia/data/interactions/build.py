@@ -18,15 +18,19 @@ from intarsia.core.errors import DataError
 from intarsia.data.catalogue.entry import RawLog
 from intarsia.data.interactions.filters import Account, frequent
 from intarsia.data.interactions.ids import Codes, as_ids, joined, numbered, renumbered
-from intarsia.data.interactions.interactions import IdMap, Interactions
+from intarsia.data.interactions.interactions import IdMap, Interactions, Ints
 from intarsia.data.interactions.negatives import encode_negatives
 from intarsia.data.interactions.side_tables import side_table, unseen_ids
 from intarsia.data.interactions.times import times_of
 
 LOG = logging.getLogger("intarsia")
 
-_PARTS = ((-1, "test_inputs", "the inputs of test users"), (0, "interactions", "the log"))
-_PARTS += ((1, "valid", "the validation part"), (2, "test", "the test part"))
+_PARTS = (
+    (-1, "test_inputs", "the inputs of test users"),
+    (0, "interactions", "the log"),
+    (1, "valid", "the validation part"),
+    (2, "test", "the test part"),
+)
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,11 @@ def check_roles(columns: Sequence[str], log: LogConfig, what: str, *, warn: bool
             f"log.positive_rating tells positive ratings from negative ones. Received: {log.positive_rating:g} without "
             "log.rating_field. Name the column with the rating."
         )
-    if warn and log.time_field is None and (found := [name for name in columns if name.lower() in ("timestamp", "time")]):
+    if (
+        warn
+        and log.time_field is None
+        and (found := [name for name in columns if name.lower() in ("timestamp", "time")])
+    ):
         LOG.warning(
             "%s has a column `%s`, which log.time_field does not name: the order of its rows is taken as the order of "
             "time",
@@ -232,7 +240,7 @@ def _time_order(times: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     low = times.min()
     if times.max() - low < 2.0 ** (62 - bits) and (times == np.floor(times)).all():
         # Time and row in one number: sorting values is many times quicker than sorting positions.
-        keys = (times - low).astype(np.int64)
+        keys: Ints = (times - low).astype(np.int64)
         keys <<= bits
         keys |= np.arange(len(times))
         keys.sort()
@@ -288,5 +296,3 @@ def _with_unseen(ids: pl.Series, codes: Codes, unseen: pl.Series) -> tuple[pl.Se
     """The catalogue with items that nobody took, in the order of the ids."""
     every, numbers = numbered(pl.concat([ids, unseen.alias(ids.name)]))
     return every, numbers[: len(ids)][codes]
-
-

@@ -1,12 +1,12 @@
 """Reads the files of an interaction log, in whatever of the usual formats they are written.
 
-| format     | a line of the log                         | test file                         | beside it                |
-|------------|-------------------------------------------|-----------------------------------|--------------------------|
-| `table`    | CSV, TSV, `::` or a Parquet row           | the same                          |                          |
-| `atomic`   | tab-separated, header `name:type`         | `.test.inter`                     | `.user .item .kg .link`  |
-| `lines`    | user, then the user's items, oldest first | the same                          |                          |
-| `ncf`      | user, item, perhaps rating and time       | `.test.rating`                    | `.test.negative`         |
-| `sessions` | items of one session, oldest first        | prefix, tab, the item after it    |                          |
+| format     | a line of the log                        | test file                         | beside it                |
+|-----------|-------------------------------------------|-----------------------------------|--------------------------|
+| `table`    | CSV, TSV, `::` or a Parquet row          | the same                          |                          |
+| `atomic`   | tab-separated, header `name:type`        | `.test.inter`                     | `.user .item .kg .link`  |
+| `lines`    | user, then the user's items, oldest first | the same                         |                          |
+| `ncf`      | user, item, perhaps rating and time       | `.test.rating`                   | `.test.negative`         |
+| `sessions` | items of one session, oldest first        | prefix, tab, the item after it    |                         |
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def frame_of(frame: Any, log: LogConfig) -> pl.DataFrame:
         frame = from_frame(frame).frame
     check_roles(frame.columns, log, "the data frame")
     roles = (log.user_field, log.item_field, log.rating_field, log.time_field, *log.context_fields)
-    return frame.select(list(dict.fromkeys(name for name in roles if name is not None)))
+    chosen: pl.DataFrame = frame.select(list(dict.fromkeys(name for name in roles if name is not None)))
+    return chosen
 
 
 def tell_format(path: Path, log: LogConfig, test: Sequence[Path] = ()) -> str:
@@ -148,7 +149,7 @@ def tell_format(path: Path, log: LogConfig, test: Sequence[Path] = ()) -> str:
     if len({len(line.split()) for line in lines}) > 1 and all(_all_numbers(line) for line in lines):
         return "lines"
     raise DataError(
-        f"{path}: the format of a log must be told by its ending, its header or its lines. Received: {lines[0][:200]!r}."
+        f"{path}: the format of a log is told by its ending, its header or its lines. Received: {lines[0][:200]!r}."
         " Set log.format to table (and name the columns in log.columns where there is no header), lines, sessions, "
         "ncf or atomic."
     )
@@ -214,7 +215,9 @@ def _read_atomic(files: _Files, log: LogConfig, shape: Shape) -> RawLog:
     first = files.train[0]
     stem = first.name.lower().removesuffix(".gz").removesuffix(".inter").removesuffix(".train")
     beside = {
-        ending(path): path for path in first.parent.iterdir() if path.name.lower().removesuffix(".gz").startswith(stem + ".")
+        ending(path): path
+        for path in first.parent.iterdir()
+        if path.name.lower().removesuffix(".gz").startswith(stem + ".")
     }
     found: dict[str, pl.DataFrame] = {}
     for name, what in (("users", ".user"), ("items", ".item")):
@@ -328,6 +331,6 @@ def _text_columns(path: Path, log: LogConfig, names: tuple[str, ...]) -> pl.Data
 def _renamed(table: pl.DataFrame, names: tuple[str, ...], path: Path) -> pl.DataFrame:
     if table.width != len(names):
         raise DataError(
-            f"{path}: the columns must be {', '.join(names)}. Received: {', '.join(table.columns)}. Leave the others out."
+            f"{path}: the columns must be {', '.join(names)}. Received: {', '.join(table.columns)}. Drop the others."
         )
     return table.rename(dict(zip(table.columns, names, strict=True)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,8 @@ def read_prefixes(
     Raises:
         DataError: A line has no tab, or nothing behind it.
     """
-    given, asked = [], []
+    given: list[Any] = []
+    asked: list[Any] = []
     for path in paths:
         header = tuple(first_lines(path, encoding, 1)[0].lower().split()) in _HEADERS
         number = 1
@@ -132,7 +134,7 @@ def read_negatives(paths: Sequence[Path], encoding: str) -> pl.DataFrame:
         if (sizes <= head).any():
             raise DataError(
                 f"{paths[0]}: every line must hold {'`(user,item)`' if named else 'a user'} and items to rank against. "
-                f"Received: line {int((sizes <= head).argmax()) + 1} without any. Correct the file, or name another one "
+                f"Received: line {int((sizes <= head).argmax()) + 1} without any. Correct the file or name another one "
                 "in log.negatives_path."
             )
         words = found.word.cast(pl.String)
@@ -141,7 +143,9 @@ def read_negatives(paths: Sequence[Path], encoding: str) -> pl.DataFrame:
         users = words.filter(pl.Series(place == 0))
         items = words.filter(pl.Series(place == 1)) if named else pl.Series([None], dtype=pl.String)
         frames.append(
-            pl.DataFrame({"user": users}).with_columns(item=items if named else pl.lit(None, pl.String), negatives=lists)
+            pl.DataFrame({"user": users}).with_columns(
+                item=items if named else pl.lit(None, pl.String), negatives=lists
+            )
         )
     return pl.concat(frames)
 

@@ -61,7 +61,7 @@ def encode_negatives(log: Interactions, table: pl.DataFrame) -> Interactions:
     return replace(log, fixed_negatives=made[order], negative_users=users[order])
 
 
-def _positives(log: Interactions, table: pl.DataFrame, users: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray:  # type: ignore[type-arg]
+def _positives(log: Interactions, table: pl.DataFrame, users: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray:
     """Pairs of user and test item as one number each."""
     named = looked_up(log.item_ids.ids, table["item"])
     keys = [users[named >= 0] * log.num_items + named[named >= 0]]

@@ -54,7 +54,7 @@ def keyed(table: pl.DataFrame, key: str, what: str) -> pl.DataFrame:
         near = Suggester().near(key, table.columns)
         hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
         raise DataError(
-            f"the {what} table lacks the column `{key}`.{hint} Columns: {', '.join(table.columns)}. Rename one of these."
+            f"the {what} table lacks the column `{key}`.{hint} Columns: {', '.join(table.columns)}. Rename one."
         )
     table = table.with_columns(as_ids(table[key], f"the {what} table").cast(pl.String))
     double = table[key].is_duplicated()

@@ -11,6 +11,7 @@ is a window `items[start:end]`:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -182,7 +183,11 @@ def _random(log: Interactions, config: SplitConfig, rng: np.random.Generator) ->
         if config.valid:
             part[fold == (config.fold + 1) % config.folds] = VALID
         return part.astype(np.int8)
-    group = {"random": np.zeros(count, dtype=np.int64), "random_by_user": log.user_of, "random_by_item": log.items}
+    group: dict[str, npt.NDArray[np.integer[Any]]] = {
+        "random": np.zeros(count, dtype=np.int64),
+        "random_by_user": log.user_of,
+        "random_by_item": log.items,
+    }
     of = group[config.by]
     order = np.lexsort((rng.random(count), of))
     sizes = np.bincount(of)

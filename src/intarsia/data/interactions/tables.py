@@ -127,7 +127,7 @@ def narrow(column: pl.Series) -> pl.Series:
     if column.dtype != pl.Int64 or column.null_count() == len(column):
         return column
     low, high = column.min(), column.max()
-    fits = -(1 << 31) <= low and high < 1 << 31  # type: ignore[operator]
+    fits = low >= -(1 << 31) and high < 1 << 31  # type: ignore[operator]
     return column.cast(pl.Int32) if fits else column
 
 
@@ -312,9 +312,7 @@ def _read_carefully(path: Path, shape: Shape, header: _Header, kinds: Mapping[st
     frame, _ = read_delimited(path, config, [raw[name] for name in kinds], bad)
     if bad.count:
         logger.warning("%s: left out %d rows that cannot be read, such as: %s", path, bad.count, bad.examples[0])
-    return pl.DataFrame(
-        {name: converted(frame[raw[name]], kind, shape.time_format) for name, kind in kinds.items()}
-    )
+    return pl.DataFrame({name: converted(frame[raw[name]], kind, shape.time_format) for name, kind in kinds.items()})
 
 
 def _read_parquet(path: Path, shape: Shape, choose: Choice) -> Iterator[pl.DataFrame]:

@@ -88,7 +88,9 @@ def _iso(text: pl.Series) -> pl.Series:
         sign = pl.when(pl.col("1") == "-").then(-1).otherwise(1)
         shift = sign * (pl.col("2").cast(pl.Float64) * 3600 + pl.col("3").cast(pl.Float64) * 60)
         timed = text.str.contains("T")
-        offset = part.select(shift).to_series().fill_null(0.0).zip_with(timed, pl.Series([0.0]).new_from_index(0, len(text)))
+        offset = (
+            part.select(shift).to_series().fill_null(0.0).zip_with(timed, pl.Series([0.0]).new_from_index(0, len(text)))
+        )
         text = text.str.replace(_ZONE, "").zip_with(timed, text)
     found: pl.Series | None = None
     for pattern in _FORMATS:

@@ -104,7 +104,8 @@ class View:
     def lengths(self) -> Ints:
         """Steps of each row's history, for batches of like lengths."""
         starts, ends = self._windows(self._rows)
-        return ends - starts
+        lengths: Ints = ends - starts
+        return lengths
 
     def take(self, rows: Rows) -> Batch:
         """The given rows as a batch."""
@@ -194,7 +195,8 @@ class QueryView:
     @cached_property
     def lengths(self) -> Ints:
         """Steps of the histories that a model sees."""
-        return np.minimum(self.queries.ends - self.queries.starts, self.max_history)
+        lengths: Ints = np.minimum(self.queries.ends - self.queries.starts, self.max_history)
+        return lengths
 
     def take(self, rows: Rows) -> Batch:
         """The given rows as a batch. Users whom training never saw have the number -1."""

@@ -210,8 +210,11 @@ class RankingAccumulator:
             spec.name: self._of_all(spec) if spec.of_all else _mean(spec, per_user[spec.name], confidence)
             for spec in self.metrics.specs
         }
-        groups = {kind: self._group(kind, rows[f"group/{kind}"], per_user) for kind in self._groups.kinds if len(users)}
-        notes = ()
+        groups: dict[str, dict[str, GroupValues]] = {}
+        groups |= {
+            kind: self._group(kind, rows[f"group/{kind}"], per_user) for kind in self._groups.kinds if len(users)
+        }
+        notes: tuple[str, ...] = ()
         if self._collisions:
             notes = (f"{self._collisions:,} negatives were targets of the same query, and were left out",)
         return RankingEvaluation(

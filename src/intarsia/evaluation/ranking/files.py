@@ -1,4 +1,4 @@
-"""What an evaluation leaves in a run folder: the metrics of every user as a table, the protocol and the means as JSON."""
+"""What an evaluation leaves in a run folder: metrics of every user as a table, the protocol and the means as JSON."""
 
 from __future__ import annotations
 

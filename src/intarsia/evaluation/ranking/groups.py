@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from types import MappingProxyType
 
 import torch
@@ -20,7 +21,7 @@ LABELS: Mapping[QueryGroup, tuple[str, ...]] = MappingProxyType(
         "popularity": ("head", "middle", "tail"),
         "history": (
             "0 items",
-            *(f"{a}-{b - 1} items" for a, b in zip(HISTORY_EDGES, HISTORY_EDGES[1:])),
+            *(f"{a}-{b - 1} items" for a, b in pairwise(HISTORY_EDGES)),
             f"{HISTORY_EDGES[-1]}+ items",
         ),
     }

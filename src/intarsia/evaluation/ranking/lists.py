@@ -13,8 +13,8 @@ G_i the categories of item i, H the history:
 Undefined (NaN) are the diversity of fewer than two items, and calibration without categories in H or L. Items without
 categories differ from every other one.
 
-Sources: Castells, Hurley and Vargas, Novelty and Diversity in Recommender Systems (2015), eq. for mean self-information;
-with one category an item diversity is that of Cen et al., ComiRec (KDD 2020), eq. 14; Ge, Delgado-Battenfeld and Jannach,
+Sources: Castells, Hurley and Vargas, Novelty and Diversity in Recommender Systems (2015), mean self-information;
+with one category diversity is that of Cen et al., ComiRec (KDD 2020), eq. 14; Ge, Delgado-Battenfeld and Jannach,
 Beyond Accuracy (RecSys 2010), for serendipity with popularity as the primitive recommender; Steck, Calibrated
 Recommendations (RecSys 2018), eq. 1, 2, 5, 6 with equal weights.
 """

@@ -141,7 +141,8 @@ def rank_targets(
     if ahead is not None:
         ranks = torch.where(lost, field.num_others[rows], ahead[order]) + places
     else:
-        assert values is not None and best is not None
+        assert values is not None
+        assert best is not None
         counted = _at_least(values.cpu(), rows, scores, num_targets)
         # Where every remembered item is ahead there may be more of them.
         behind = lost | ((counted >= depth) & (values.shape[1] >= depth))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 import torch
@@ -165,7 +166,7 @@ def protocol_suffix(protocol: RankingProtocol, num_fixed: int | None = None) -> 
         return ""
     if protocol.candidates == "fixed":
         return "[fixed]" if num_fixed is None else f"[fixed {num_fixed}]"
-    by = protocol.sampler
+    by: str = protocol.sampler
     if by == "popularity" and protocol.alpha != 1:
         by = f"popularity^{protocol.alpha:g}"
     return f"[sampled {protocol.num_negatives} {by}]"
@@ -194,7 +195,7 @@ def categories_of(column: pl.Series, separator: str = "|") -> tuple[Jagged, list
     rows = rows.explode("name").with_columns(pl.col("name").str.strip_chars())
     rows = rows.filter(pl.col("name").is_not_null() & (pl.col("name") != "")).unique(maintain_order=True)
     names = rows["name"].unique().sort()
-    codes = names.search_sorted(rows["name"]).to_numpy().astype("int64") if len(rows) else []
+    codes: Any = names.search_sorted(rows["name"]).to_numpy().astype("int64") if len(rows) else []
     counts = torch.bincount(torch.from_numpy(rows["item"].to_numpy().copy()), minlength=len(column))
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
     return Jagged(torch.tensor(codes, dtype=torch.int64), offsets), names.to_list()

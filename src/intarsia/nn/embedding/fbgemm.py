@@ -80,7 +80,7 @@ class FbgemmEngine:
         ids, offsets, weights = _as_bags(gathers, bags, missing=weight.shape[0] - 1)
         out: Tensor = self._module(ids, offsets, weights)
         if out.requires_grad:
-            out.register_hook(self._before_update)  # type: ignore[no-untyped-call]
+            out.register_hook(self._before_update)
         sizes = [gather.numel() for gather in gathers]
         parts = out.split_with_sizes([*sizes, out.shape[0] - sum(sizes)])
         rows = [part.view(*gather.shape, -1) for part, gather in zip(parts[:-1], gathers, strict=True)]
