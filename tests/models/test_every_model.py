@@ -12,16 +12,19 @@ import polars as pl
 import pytest
 from contract import ModelContract, planted
 from hand import config_of
+from retrieval_contract import RetrieverContract
 
 from intarsia.core.errors import BuildError
 from intarsia.core.params import StrictModel
 from intarsia.models import catalogue
 from intarsia.models.base import Model
+from intarsia.models.retriever import ItemScorer
 from intarsia.recommender.pipeline import short_form
 
-NOT_MODELS = {"__init__", "base", "blocks", "catalogue"}
 FOLDER = Path(catalogue.__file__).parent
-MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in NOT_MODELS)
+SHARED = {"__init__", "base", "blocks", "catalogue", "next_item", "retriever", "rows", "sequential", "sides", "solver"}
+"""Modules that hold what several models share."""
+MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -65,8 +68,14 @@ class TestEveryModule:
     def test_has_a_test_class_with_the_contract(self, module: str) -> None:
         tests = importlib.import_module(f"test_{module}")
         name = f"Test{self.model(module).__name__}"
-        assert issubclass(getattr(tests, name), ModelContract)
+        contract = RetrieverContract if issubclass(self.model(module), ItemScorer) else ModelContract
+        assert issubclass(getattr(tests, name), contract)
         assert getattr(tests, name).model["model_class"] == self.model(module).__name__
+
+
+@pytest.mark.parametrize("module", sorted(SHARED - {"__init__", "catalogue"}))
+def test_what_models_share_is_no_model(module: str) -> None:
+    assert not hasattr(importlib.import_module(f"intarsia.models.{module}"), "MODEL")
 
 
 def test_every_configuration_belongs_to_a_model() -> None:
@@ -77,7 +86,7 @@ def test_an_unknown_model_names_the_nearest() -> None:
     with pytest.raises(BuildError) as caught:
         catalogue.resolve("DeepFm")
     assert str(caught.value) == "model_config.model_class: there is no model `DeepFm`. Did you mean `DeepFM`?"
-    with pytest.raises(BuildError, match=r"there is no model `zzz`\. Models: DeepFM, RankModel"):
+    with pytest.raises(BuildError, match=r"there is no model `zzz`\. Models: ALS, BERT4Rec, "):
         catalogue.resolve("zzz")
     with pytest.raises(BuildError, match="there is no model"):
         catalogue.shipped_yaml("zzz")

@@ -27,6 +27,9 @@ class Pop(Solver):
     with T the time of the last training interaction; without a half-life every interaction counts 1.
 
     Shapes: scores (N,), the same for all queries.
+
+    Source: the count is folklore; fading counts are Ji et al., A Re-visit of the Popularity Baseline in Recommender
+    Systems (SIGIR 2020), section 3.
     """
 
     reads = frozenset[str]()
