@@ -10,7 +10,7 @@ from intarsia.config.fields import Model, Shape, extension_kind, fields_of, one_
 from intarsia.config.schema import PipelineConfig
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-NUMBERS = st.integers(1, 50)
+NUMBERS = st.integers(2, 50)
 RATES = st.floats(0.05, 0.95)
 FREE = st.dictionaries(TEXT, st.one_of(TEXT, NUMBERS, RATES, st.booleans(), st.lists(NUMBERS, max_size=3)), max_size=3)
 
@@ -30,6 +30,9 @@ LEFT_OUT = {
     "seq_att_groups",
     "log",
     "metrics_set",
+    "metrics",
+    "filter",
+    "index",
 }
 
 
