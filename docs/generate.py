@@ -3,9 +3,9 @@
     python docs/generate.py            writes what has changed
     python docs/generate.py --check    says what would change, and exits with 1 if anything would
 
-`components.md`, `models.md` and `configuration.md` come out of docstrings and declared options. In `features.md` the
-prose is written by hand; what stands between `<!-- encode ... -->` and `<!-- end -->` is what the real encoder makes of
-the raw columns named there, with the feature of the YAML block above.
+`components.md`, `models.md`, `objectives.md` and `configuration.md` come out of docstrings and declared options. In
+`features.md` the prose is written by hand; what stands between `<!-- encode ... -->` and `<!-- end -->` is what the
+real encoder makes of the raw columns named there, with the feature of the YAML block above.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ from intarsia.data.columns import Column, DenseColumn
 from intarsia.data.features import FeatureEncoder
 from intarsia.data.schema import FeatureSpec
 from intarsia.models import catalogue as models
+from intarsia.models.retriever import ItemScorer, Retriever
 from intarsia.nn import catalogue as components
 from intarsia.nn.activations import ACTIVATIONS
 from intarsia.nn.initializers import INITIALIZERS
 from intarsia.objectives.catalogue import LOSSES
+from intarsia.objectives.retrieval.catalogue import OBJECTIVES, SAMPLERS, objective_messages, sampler_messages
 
 HERE = Path(__file__).parent
 HEAD = "*This page is generated from the code by `make docs` (docs/generate.py). Change the code, not the page.*\n"
@@ -172,40 +174,149 @@ def _initializers() -> str:
 
 
 def models_page() -> str:
-    """Every named model, and the losses."""
+    """Every named model, what each can do, and the losses."""
     out = [
         HEAD,
         "# Models\n",
-        "What `model_config.model_class` can be. `RankModel` takes the blocks that a pipeline file lists; the others "
-        "are short names for blocks and have a message of their own. `intarsia models NAME` prints one entry of this "
-        "page, `intarsia models NAME --yaml` the configuration that ships with it. How to add a model: "
-        "[extending](extending.md).\n",
-        "| model | message | in short |\n|---|---|---|",
+        "What `model_config.model_class` can be. `intarsia models NAME` prints one entry of this page, and `intarsia "
+        "models NAME --yaml` the configuration that ships with it. How to add a model: [extending](extending.md).\n",
     ]
     names = sorted(models.names().items())
+    ranks = [(name, module) for name, module in names if not issubclass(models.resolve(name), ItemScorer)]
+    retrieves = [(name, module) for name, module in names if issubclass(models.resolve(name), ItemScorer)]
+    out += ["## Models that score rows\n", _RANKS, *_in_short(ranks), ""]
+    out += ["## Models that rank a catalogue\n", _RETRIEVES, *_in_short(retrieves), "", *_abilities(retrieves)]
+    for name, module in ranks + retrieves:
+        out += ["", *_model(name, module)]
+    return "\n".join([*out, "", *_losses()]) + "\n"
+
+
+_RANKS = (
+    "They read the features of a row and predict its label. `RankModel` takes the blocks that a pipeline file lists; "
+    "the others are short names for blocks and have a message of their own.\n"
+)
+_RETRIEVES = (
+    "They learn from an interaction log and score every item for a user or a history ([interactions](interactions.md)"
+    "). Those that are trained take any of the [objectives](objectives.md).\n"
+)
+
+
+def _in_short(names: list[tuple[str, str]]) -> Iterator[str]:
+    yield "| model | message | in short |\n|---|---|---|"
     for name, module in names:
         model = models.resolve(name)
         message = f"`{module}`" if model.Config is not None else "`backbone`"
-        out.append(f"| [{name}](#{name.lower()}) | {message} | {cell(prose(model.__doc__ or '').splitlines()[0])} |")
-    for name, module in names:
-        out += ["", *_model(name, module)]
-    return "\n".join([*out, "", *_losses()]) + "\n"
+        yield f"| [{name}](#{name.lower()}) | {message} | {cell(prose(model.__doc__ or '').splitlines()[0])} |"
+
+
+def _abilities(names: list[tuple[str, str]]) -> Iterator[str]:
+    """What each model that ranks a catalogue can do, as its class says; the tests hold every class to it."""
+    yield "### What each can do\n"
+    yield (
+        "Every one of them recommends for a known user, for a user whom training never saw but who has a history, and "
+        "for somebody of whom nothing is known; the table says how.\n"
+    )
+    heads = (
+        "model",
+        "computed or trained",
+        "known user",
+        "unseen user with a history",
+        "empty history",
+        "item to item",
+        "index",
+        "side features",
+        "default objective",
+    )
+    yield f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}"
+    for name, _ in names:
+        model = models.resolve(name)
+        assert issubclass(model, ItemScorer)
+        trained = issubclass(model, Retriever)
+        known = "by the user's vector" if "user" in model.reads else "by the history" if model.reads else "as anybody"
+        stranger = "by the history" if "history" in model.reads else "as anybody"
+        features = inspect.signature(model.__init__).parameters.get("sides") is not None
+        cells = (
+            f"[{name}](#{name.lower()})",
+            f"trained (`{model.view}`)" if issubclass(model, Retriever) else "computed",
+            known,
+            stranger,
+            "own answer" if model.answers_empty else "popular items",
+            "cosine of item vectors" if model.indexable else "as a history of one item",
+            "yes" if model.indexable else "-",
+            "yes" if features else "-",
+            f"`{_spelled(model.default_objective)}`" if trained and issubclass(model, Retriever) else "-",
+        )
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield (
+        "The word after `trained` is the kind of training rows: `pairs` of a user and an item, the `next` item after a "
+        "history, all steps of a history at once (`causal`), hidden steps (`masked`)."
+    )
+
+
+def _spelled(spec: Any) -> str:
+    return (
+        spec
+        if isinstance(spec, str)
+        else "{" + ", ".join(f"{name}: {_flow(given)}" for name, given in spec.items()) + "}"
+    )
+
+
+def _flow(given: Any) -> str:
+    return json.dumps(given).replace('"', "")
 
 
 def _model(name: str, module: str) -> Iterator[str]:
     model = models.resolve(name)
     yield f"## {name}\n"
     yield prose(model.__doc__ or "") + "\n"
-    if model.Config is not None:
+    if model.Config is not None and model.Config.model_fields:
         yield f"Options in `model_config.{module}`:\n"
         yield options_table(model.Config)
         yield ""
+    elif model.Config is not None:
+        yield "It has no options.\n"
     shipped = models.shipped_yaml(name)
     if shipped is not None:
         yield f"The configuration that ships with it (`intarsia train {name} --data ml-100k`):\n"
         yield f"```yaml\n{shipped.read_text(encoding='utf-8').rstrip()}\n```"
     else:
         yield "It ships no configuration: its blocks are the pipeline's own ([backbone](backbone.md))."
+
+
+# Objectives
+
+
+def objectives_page() -> str:
+    """What retrievers minimise, and where negatives come from."""
+    out = [
+        HEAD,
+        "# Objectives and negatives of retrievers\n",
+        "What `model_config.objective` and `model_config.negatives` can be, for any model that is trained to rank a "
+        "catalogue. A bare word takes the defaults:\n",
+        "```yaml\nmodel_config:\n  model_class: MF\n  objective: {bpr: {num_negatives: 4}}\n"
+        "  negatives: {popularity: {alpha: 0.75}}\n```\n",
+        "P positives, n negatives of each, N items. Without `negatives` they are drawn uniformly.\n",
+        "| objective | in short |\n|---|---|",
+    ]
+    out += [f"| [{name}](#objective{name}) | {_first(cls)} |" for name, cls in OBJECTIVES.items()]
+    out += ["", "| negatives | in short |\n|---|---|"]
+    out += [f"| [{name}](#negatives{name}) | {_first(cls)} |" for name, cls in SAMPLERS.items()]
+    for kind, classes, messages in (
+        ("objective", OBJECTIVES, objective_messages()),
+        ("negatives", SAMPLERS, sampler_messages()),
+    ):
+        for name, cls in classes.items():
+            out += ["", f"## {kind}.{name}\n", prose(cls.__doc__ or ""), ""]
+            if messages[name].model_fields:
+                out += [f"Options in `model_config.{kind}.{name}`:\n", options_table(messages[name])]
+            else:
+                out += ["It has no options."]
+    return "\n".join(out) + "\n"
+
+
+def _first(cls: type) -> str:
+    return cell(prose(cls.__doc__ or "").splitlines()[0])
 
 
 def _losses() -> Iterator[str]:
@@ -419,6 +530,7 @@ def pages() -> dict[Path, str]:
     out = {
         HERE / "components.md": components_page(),
         HERE / "models.md": models_page(),
+        HERE / "objectives.md": objectives_page(),
         HERE / "configuration.md": configuration_page(),
     }
     features = HERE / "features.md"

@@ -24,6 +24,7 @@ from intarsia.models.solver import Solver
 from intarsia.recommender.log_data import LogData, open_log_data
 from intarsia.recommender.pipeline import load_pipeline, pipeline_from
 from intarsia.recommender.recommender import Recommender
+from intarsia.recommender.retrieval import RetrievalRecommender
 from intarsia.recommender.retrieval_job import equip
 
 CLUSTERS, PER_CLUSTER = 6, 12
@@ -176,6 +177,24 @@ class RetrieverContract:
         model = self.made()
         assert self.scores(model, query(torch.tensor([], dtype=torch.int64))).isfinite().all()
         assert self.scores(model, query(torch.tensor([3, 5]))).isfinite().all()
+
+    # Recommending
+
+    def test_everybody_gets_an_answer(self) -> None:
+        """A known user, a stranger with a history, and somebody of whom nothing is known."""
+        recommender = RetrievalRecommender.from_data(self.config(), self.data(), self.made())
+        known = recommender.recommend(users=["u3"], k=4)
+        assert known["item"].n_unique() == 4
+        taken = set(planted_log().filter(pl.col("user") == "u3")["item"])
+        assert not taken & set(known["item"])
+        told = recommender.recommend(history=[["i1", "i2"], []], k=4)
+        assert told["request"].to_list() == [0] * 4 + [1] * 4
+        assert not {"i1", "i2"} & set(told.filter(pl.col("request") == 0)["item"])
+        assert told["score"].is_finite().all()
+        if not self.made().answers_empty:
+            best = recommender.memory.item_ids.raw(np.argsort(-recommender.memory.counts, kind="stable")[:4])
+            assert told.filter(pl.col("request") == 1)["item"].to_list() == best.to_list()
+        assert recommender.similar_items(["i5"], k=3)["item"].n_unique() == 3
 
     # Training
 
