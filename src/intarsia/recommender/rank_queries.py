@@ -31,11 +31,12 @@ from intarsia.evaluation.ranking import (
     save_evaluation,
 )
 from intarsia.models.retriever import ItemScorer
+from intarsia.recommender.fallback import Answers
 from intarsia.recommender.log_data import LogData
 
 
 class RankingJudge:
-    """Ranks the catalogue for the queries of a part.
+    """Ranks the catalogue for the queries of a part, as the recommender would: popular items for whom it knows nothing.
 
     Args:
         model: The model.
@@ -124,6 +125,7 @@ class RankingJudge:
     def _batches(self, view: QueryView, part: str) -> Iterator[RankingQueries]:
         """Queries of like length together, so that a batch is little padded."""
         catalogue = self.model.catalogue()
+        popularity = torch.from_numpy(self.data.division.item_counts()).float()
         device = next(iter(self.model.state_dict().values())).device
         order = np.argsort(view.lengths, kind="stable")
         if part == "valid" and self.config.eval_config.num_examples:
@@ -133,7 +135,7 @@ class RankingJudge:
         size = min(self.config.data_config.eval_batch_size, 1024)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            queries = self.model.queries(view.take(rows).to(device))
+            answers = Answers(self.model, catalogue, popularity, view.take(rows).to(device))
             users = view.queries.users[rows]
             index, offsets = window_index(view.queries.target_starts[rows], view.queries.target_ends[rows])
             targets = Jagged(
@@ -146,8 +148,8 @@ class RankingJudge:
                 targets=targets,
                 excluded=seen if self.protocol.filter_seen else _nothing(len(rows)),
                 candidates=self._candidates(users, targets, seen),
-                scores=lambda a, b, q=queries: self.model.score_block(q, catalogue, a, b),  # type: ignore[misc]
-                pair_scores=lambda items, q=queries: self.model.score_pairs(q, catalogue, items),  # type: ignore[misc]
+                scores=answers.block,
+                pair_scores=answers.pairs,
                 histories=seen.lengths,
                 history_items=seen,
                 ratings=None if ratings is None else torch.from_numpy(ratings[index]),
