@@ -14,28 +14,31 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 START, END = "<!-- table: python reproduce/collect.py -->", "<!-- end of table -->"
-TITLES = ("protocol", "model", "command", "seed", "test AUC", "published", "test logloss", "published", "valid AUC")
+TITLES = ("protocol", "model", "pipeline", "seed", "metric", "test", "published", "bar", "valid")
 COSTS = ("epochs", "seconds", "threads", "peak MiB")
+SMALLER = {"logloss", "rmse", "mae"}
+"""Metrics of which less is better."""
 
 
-def row(note: dict[str, Any], published: dict[str, Any]) -> list[str]:
-    """One line of the table."""
-    test, valid = note["metrics"]["test"], note["metrics"]["valid"]
-    return [
-        published["protocol"],
-        published["model"],
-        f"`intarsia train reproduce/{note['pipeline']}.yaml train_config.seed={note['seed']}`",
-        str(note["seed"]),
-        f"{test['auc']:.4f}",
-        f"{published['auc']:.4f}",
-        f"{test['logloss']:.4f}",
-        f"{published['logloss']:.4f}",
-        f"{valid['auc']:.4f}",
-        str(note["epochs"]),
-        f"{note['seconds']:.0f}",
-        str(note["threads"]),
-        str(note["peak_mib"]),
-    ]
+def rows(note: dict[str, Any], published: dict[str, Any]) -> list[list[str]]:
+    """The lines of one result: one for each published metric, what is the same for all in the first alone."""
+    test, valid = note["metrics"]["test"], note["metrics"].get("valid", {})
+    out = []
+    for metric, number in published["metrics"].items():
+        bar = published.get("bars", {}).get(metric)
+        shown = [number_of(test[metric]), number_of(number), number_of(bar), number_of(valid.get(metric))]
+        if bar is not None and (test[metric] > bar if metric in SMALLER else test[metric] < bar):
+            shown[2] += " (missed)"
+        out.append(["", "", "", "", metric, *shown, "", "", "", ""])
+    first = [published["protocol"], published["model"], f"`{note['pipeline']}`", str(note["seed"])]
+    costs = [str(note["epochs"]), f"{note['seconds']:.0f}", str(note["threads"]), str(note["peak_mib"])]
+    out[0] = [*first, *out[0][4:9], *costs]
+    return out
+
+
+def number_of(value: float | None) -> str:
+    """Four digits, or nothing."""
+    return "" if value is None else f"{value:.4f}"
 
 
 def table(results: Path, published: dict[str, Any]) -> str:
@@ -43,7 +46,9 @@ def table(results: Path, published: dict[str, Any]) -> str:
     notes = [json.loads(path.read_text()) for path in results.glob("*.json")]
     notes.sort(key=lambda note: (note["pipeline"], note["seed"]))
     titles = [*TITLES, *COSTS]
-    lines = [titles, ["---"] * len(titles), *(row(note, published[note["pipeline"]]) for note in notes)]
+    lines = [titles, ["---"] * len(titles)]
+    for note in notes:
+        lines += rows(note, published[note["pipeline"]])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -23,7 +23,8 @@ def test_the_table_shows_the_committed_results(collect):
     for path in (FOLDER / "results").glob("*.json"):
         note = json.loads(path.read_text())
         assert (FOLDER / f"{note['pipeline']}.yaml").exists()
-        assert f"{note['metrics']['test']['auc']:.4f}" in text
+        for metric in collect_published()[note["pipeline"]]["metrics"]:
+            assert f"{note['metrics']['test'][metric]:.4f}" in text
 
 
 def test_a_line_by_hand(collect, tmp_path):
@@ -32,12 +33,16 @@ def test_a_line_by_hand(collect, tmp_path):
     for seed in (12, 3):
         note = {"pipeline": "p", "seed": seed, "metrics": metrics, **costs}
         (tmp_path / f"p_seed{seed}.json").write_text(json.dumps(note))
-    published = {"p": {"protocol": "X", "model": "M", "auc": 0.9, "logloss": 0.25}}
+    published = {"p": {"protocol": "X", "model": "M", "metrics": {"auc": 0.9, "logloss": 0.25}}}
     lines = collect.table(tmp_path, published).splitlines()
-    command = "`intarsia train reproduce/p.yaml train_config.seed=3`"
-    assert lines[2] == f"| X | M | {command} | 3 | 0.9877 | 0.9000 | 0.1000 | 0.2500 | 0.5000 | 3 | 10 | 2 | 700 |"
-    assert len(lines) == 4
-    assert "seed=12" in lines[3]
+    assert lines[2] == "| X | M | `p` | 3 | auc | 0.9877 | 0.9000 |  | 0.5000 | 3 | 10 | 2 | 700 |"
+    assert lines[3] == "|  |  |  |  | logloss | 0.1000 | 0.2500 |  |  |  |  |  |  |"
+    assert len(lines) == 6
+    assert "| 12 |" in lines[4]
+    published["p"]["bars"] = {"auc": 0.99, "logloss": 0.05}
+    lines = collect.table(tmp_path, published).splitlines()
+    assert "| 0.9900 (missed) |" in lines[2]
+    assert "| 0.0500 (missed) |" in lines[3]
     with pytest.raises(SystemExit, match=r"README.md must hold the lines"):
         collect.filled("no table", "x")
 
