@@ -176,9 +176,8 @@ def test_version_ranges(version: str, bounds: str, fits: bool) -> None:
 
 
 def test_data_sets_are_listed(call) -> None:
-    rows = call("data", "list", "--json").json
-    assert rows[0]["name"] == "ml-100k"
-    assert rows[0]["folder"] is None
+    rows = {row["name"]: row for row in call("data", "list", "--json").json}
+    assert rows["ml-100k"]["folder"] is None
     assert "not fetched yet" in call("data", "list").out
 
 

@@ -17,10 +17,17 @@ import polars as pl
 import pytest
 
 from intarsia.core.errors import DataError
-from intarsia.data.catalogue import default_folder, resolve_dataset
+from intarsia.data.catalogue import default_folder, download, resolve_dataset
 from intarsia.data.catalogue.entry import dataset_names
 from intarsia.data.catalogue.fetch import Wheel, ZipDownload, check_digest, fetch
 from intarsia.data.catalogue.ml_100k import ENTRY, GENRES, read
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts follow each other without pauses."""
+    monkeypatch.setattr(download, "WAIT_SECONDS", 0.01)
+
 
 # MovieLens 100K, in both layouts
 
@@ -128,7 +135,8 @@ def test_names_of_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("ml-100", "Did you mean ml-100k?"), ("zzzzz", f"Known: {', '.join(dataset_names())}.")]
+    ("name", "hint"),
+    [("ml-100", "Did you mean ml-100k or ml-10m or ml-1m?"), ("zzzzz", f"Known: {', '.join(dataset_names())}.")],
 )
 def test_unknown_names(name: str, hint: str) -> None:
     with pytest.raises(DataError) as caught:

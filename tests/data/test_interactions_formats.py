@@ -30,9 +30,7 @@ def log_of(path: Path | str, valid: Any = None, test: Any = None, **options: Any
 def histories(log: Interactions) -> dict[str, list[str]]:
     """Raw items of each raw user, in order."""
     items = log.item_ids.raw(log.items).to_list()
-    return {
-        user: items[a:b] for user, a, b in zip(log.user_ids.ids.to_list(), log.offsets.tolist(), log.offsets[1:])
-    }
+    return {user: items[a:b] for user, a, b in zip(log.user_ids.ids.to_list(), log.offsets.tolist(), log.offsets[1:])}
 
 
 def of_part(log: Interactions, part: int) -> dict[str, list[str]]:
@@ -83,7 +81,7 @@ def test_packed_text_parquet_and_data_frames_read_as_the_table(tmp_path: Path) -
         log_of(tmp_path / "log.parquet", **ROLES),
         *(
             build_interactions(RawLog(frame_of(given, config)), config)
-            for given in (frame, frame.lazy(), frame.to_arrow())
+            for given in (frame, frame.lazy(), frame.to_arrow(), frame.to_dict(as_series=False))
         ),
     ):
         assert histories(log) == IN_ORDER
@@ -108,17 +106,15 @@ def test_whole_numbers_sort_by_value_and_zeros_in_front_count(tmp_path: Path) ->
     (tmp_path / "n.csv").write_text("u,i\n10,7\n9,100\n10,8\n")
     (tmp_path / "z.csv").write_text("u,i\n10,007\n9,7\n10,8\n")
     roles = {"user_field": "u", "item_field": "i"}
-    numbers, text = log_of(tmp_path / "n.csv", **roles), log_of(tmp_path / "z.csv", **roles)
+    numbers, words = log_of(tmp_path / "n.csv", **roles), log_of(tmp_path / "z.csv", **roles)
     assert numbers.user_ids.ids.to_list() == ["9", "10"]
     assert numbers.item_ids.ids.to_list() == ["7", "8", "100"]
-    assert text.item_ids.ids.to_list() == ["007", "7", "8"]
+    assert words.item_ids.ids.to_list() == ["007", "7", "8"]
 
 
 def test_context_columns_follow_their_rows(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("u,i,t,device,n\na,x,2,phone,1\nb,y,3,desk,2\na,y,1,tv,3\n")
-    log = log_of(
-        tmp_path / "log.csv", user_field="u", item_field="i", time_field="t", context_fields=["device", "n"]
-    )
+    log = log_of(tmp_path / "log.csv", user_field="u", item_field="i", time_field="t", context_fields=["device", "n"])
     assert histories(log) == {"a": ["y", "x"], "b": ["y"]}
     assert log.context["device"].to_list() == ["tv", "phone", "desk"]
     assert log.context["n"].to_list() == [3, 1, 2]

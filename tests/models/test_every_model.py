@@ -22,7 +22,20 @@ from intarsia.models.retriever import ItemScorer
 from intarsia.recommender.pipeline import short_form
 
 FOLDER = Path(catalogue.__file__).parent
-SHARED = {"__init__", "base", "blocks", "catalogue", "next_item", "retriever", "rows", "sequential", "sides", "solver"}
+SHARED = {
+    "__init__",
+    "base",
+    "blocks",
+    "catalogue",
+    "ncf",
+    "ncf_net",
+    "next_item",
+    "retriever",
+    "rows",
+    "sequential",
+    "sides",
+    "solver",
+}
 """Modules that hold what several models share."""
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 

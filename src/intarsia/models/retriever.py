@@ -36,7 +36,7 @@ class ItemScorer(Model):
         indexable: Whether scores are inner products of vectors, so that an index can search them.
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"history"})
+    reads: frozenset[str] = frozenset({"history"})
     answers_empty: ClassVar[bool] = False
     indexable: ClassVar[bool] = False
     max_history: int = 1_000_000

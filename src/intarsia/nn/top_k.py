@@ -1,7 +1,7 @@
 """The k best of N scored items, block by block, the same whatever the blocks.
 
 Equal scores go to the lower item number, so a list depends on the scores alone. Shape legend: B queries, N items,
-C items of a block, D dimension, k items of a list.
+C items of a block, k items of a list.
 """
 
 from __future__ import annotations
@@ -76,16 +76,6 @@ def mask_(scores: Tensor, start: int, excluded: Jagged) -> None:
     columns = items - start
     inside = (columns >= 0) & (columns < scores.shape[1])
     scores[rows[inside], columns[inside]] = -torch.inf
-
-
-def stable_products(queries: Tensor, items: Tensor) -> Tensor:
-    """(B, C) float32 inner products of (B, D) queries with (C, D) items, computed in float64.
-
-    A float32 product depends in its last bits on the shape of the matrices around it, because the order of the
-    summation does. In float64 that happens some nine digits further down, where rounding to float32 cuts it off, so
-    scores do not depend on the size of a block. Costs about twice the time of float32 on a processor.
-    """
-    return (queries.double() @ items.double().t()).float()
 
 
 def _of_block(scores: Tensor, start: int, k: int) -> tuple[Tensor, Tensor]:

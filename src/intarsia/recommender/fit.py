@@ -341,7 +341,8 @@ def _empty(folder: Path) -> None:
     """Removes another run's results."""
     for name in ("checkpoints", "bundle", "tensorboard", "refit"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("metrics.jsonl", "result.json"):
+    evaluations = [f"evaluation_{part}.{kind}" for part in ("valid", "test") for kind in ("json", "parquet")]
+    for name in ("metrics.jsonl", "result.json", *evaluations):
         (folder / name).unlink(missing_ok=True)
 
 

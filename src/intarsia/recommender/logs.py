@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from intarsia.config.schema import LogConfig, PipelineConfig
-from intarsia.core.errors import ConfigError
+from intarsia.core.errors import ConfigError, DataError
 from intarsia.data.catalogue import RawLog, resolve_dataset
+from intarsia.data.catalogue.entry import dataset_names
 from intarsia.data.interactions.build import build_interactions
 from intarsia.data.interactions.formats import frame_of, read_raw_log, with_files
 from intarsia.data.interactions.interactions import Interactions
+from intarsia.recommender.pipeline import load_pipeline, pipeline_from
+
+_ANY_MODEL: dict[str, Any] = {"model_config": {"model_class": "Pop"}}
+"""A pipeline names a model, which nobody asks for where its log alone is opened."""
 
 
 def log_roles(config: PipelineConfig) -> LogConfig:
@@ -37,6 +44,64 @@ def open_interactions(config: PipelineConfig, base_dir: Path | None = None, fram
     data = config.data_config
     roles = log_roles(config)
     return build_interactions(_raw(config, roles, base_dir, frame), roles, data.filter)
+
+
+@dataclass(frozen=True)
+class OpenedLog:
+    """A log that was found by its name.
+
+    Attributes:
+        title: What it is.
+        raw: Its tables as they were read.
+        roles: Names of its columns.
+        log: The same as arrays.
+    """
+
+    title: str
+    raw: RawLog
+    roles: LogConfig
+    log: Interactions
+
+
+def open_named(
+    source: str, overrides: Sequence[str] = (), *, valid: str | None = None, test: str | None = None
+) -> OpenedLog:
+    """A log by its name: a catalogued data set, a pipeline file, or files of a log.
+
+    Of a catalogued data set all ratings count, whatever its defaults call positive.
+
+    Args:
+        source: `ml-100k`, `ml-100k:folder`, `pipeline.yaml`, or a file, folder or glob.
+        overrides: Values to set, such as `data_config.log.time_field=at`.
+        valid: Files of the validation part, where `source` is not a catalogued data set.
+        test: Files of the test part.
+
+    Raises:
+        ConfigError: A field is unknown or has a wrong value.
+        DataError: There is no such log, or it breaks a rule.
+    """
+    title = Path(source).name
+    if source.partition(":")[0] in dataset_names():
+        entry, _ = resolve_dataset(source)
+        title, known = entry.title, dict(entry.defaults)
+        whole = [f"data_config.dataset={source}", "data_config.log.positive_rating=null"]
+        config = pipeline_from({**known, **_ANY_MODEL}, [*whole, *overrides], source).config
+    elif Path(source).suffix in (".yaml", ".yml"):
+        config = load_pipeline(source, overrides).config
+    elif Path(source).exists() or any(mark in source for mark in "*?[,"):
+        config = pipeline_from({**_ANY_MODEL, "data_config": {"log": {}}, "train_input_path": source}, overrides).config
+    else:
+        raise DataError(
+            f"a log is a catalogued data set, a pipeline file, or a file, folder or glob. Received: {source!r}, which "
+            "is none of them. `intarsia data list` tells the names of data sets."
+        )
+    parts = {name: path for name, path in (("eval_input_path", valid), ("test_input_path", test)) if path is not None}
+    config = config.model_copy(update=parts)
+    if config.data_config.log is None and config.data_config.dataset is None:
+        raise DataError(f"{source}: the pipeline must describe a log. Received: none. Add data_config.log.")
+    roles = log_roles(config)
+    raw = _raw(config, roles, None, None)
+    return OpenedLog(title, raw, roles, build_interactions(raw, roles, config.data_config.filter))
 
 
 def _raw(config: PipelineConfig, roles: LogConfig, base_dir: Path | None, frame: Any) -> RawLog:

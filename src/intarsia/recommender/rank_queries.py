@@ -127,11 +127,11 @@ class RankingJudge:
         catalogue = self.model.catalogue()
         popularity = torch.from_numpy(self.data.division.item_counts()).float()
         device = next(iter(self.model.state_dict().values())).device
-        order = np.argsort(view.lengths, kind="stable")
+        asked = np.arange(len(view.lengths))
         if part == "valid" and self.config.eval_config.num_examples:
-            order = order[
-                np.sort(np.random.default_rng(0).permutation(len(order))[: self.config.eval_config.num_examples])
-            ]
+            # Before lengths have a say, which depend on the model: all models are asked for the same users.
+            asked = np.sort(np.random.default_rng(0).permutation(asked)[: self.config.eval_config.num_examples])
+        order = asked[np.argsort(view.lengths[asked], kind="stable")]
         size = min(self.config.data_config.eval_batch_size, 1024)
         for start in range(0, len(order), size):
             rows = order[start : start + size]

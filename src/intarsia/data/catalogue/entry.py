@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from intarsia.core.errors import DataError
-from intarsia.data.catalogue.fetch import Source, fetch
+from intarsia.data.catalogue.fetch import ByHand, Source, fetch
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class DatasetEntry:
     name: str
     title: str
     licence: str
-    sources: tuple[Source, ...]
+    sources: tuple[Source | ByHand, ...]
     read: Callable[[Path], RawLog]
     defaults: Mapping[str, object]
 
@@ -66,7 +66,22 @@ class DatasetEntry:
         return self.read(Path(folder) if folder is not None else fetch(self.name, self.sources))
 
 
-_MODULES = {"ml-100k": "ml_100k"}
+_AMAZON = ("beauty", "books", "cds", "clothing", "electronics", "instruments", "movies", "office", "sports", "toys")
+_AMAZON_2023 = ("beauty", "books", "cds", "instruments", "movies", "office", "sports", "toys", "video-games")
+_MODULES = {
+    "ml-100k": "ml_100k",
+    **dict.fromkeys(("ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small"), "movielens"),
+    **{f"amazon-{category}": "amazon" for category in (*_AMAZON, "video-games")},
+    **{f"amazon-2023-{category}": "amazon" for category in _AMAZON_2023},
+    **dict.fromkeys(("gowalla", "gowalla-lightgcn", "yelp2018-lightgcn"), "gowalla"),
+    "yelp": "yelp",
+    "lastfm": "lastfm",
+    "steam": "steam",
+    "yoochoose": "yoochoose",
+    "diginetica": "diginetica",
+    "taobao": "taobao_behaviour",
+}
+"""Modules that hold the entries, which are imported when they are asked for."""
 
 
 def dataset_names() -> list[str]:
@@ -97,5 +112,5 @@ def resolve_dataset(name: str) -> tuple[DatasetEntry, Path | None]:
             f"dataset must name an entry of the catalogue. Received: {name!r}. {hint} A local copy is named as "
             "`ml-100k:folder`."
         )
-    entry: DatasetEntry = importlib.import_module(f"intarsia.data.catalogue.{_MODULES[label]}").ENTRY
-    return entry, folder
+    entries: Mapping[str, DatasetEntry] = importlib.import_module(f"intarsia.data.catalogue.{_MODULES[label]}").ENTRIES
+    return entries[label], folder

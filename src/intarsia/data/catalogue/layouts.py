@@ -12,7 +12,7 @@ from intarsia.core.errors import DataError
 from intarsia.data.catalogue.entry import RawLog
 from intarsia.data.interactions.atomic import atomic_shape, read_atomic_table
 from intarsia.data.interactions.blocks import ending
-from intarsia.data.interactions.tables import Kind, Shape, read_columns
+from intarsia.data.interactions.tables import Kind, Shape, converted, read_columns
 
 Names = Mapping[str, Sequence[str]]
 """Our name of a column to the names that publishers give it; the first that is there counts."""
@@ -66,6 +66,11 @@ def text_table(path: Path, separator: str, columns: Sequence[str], *, encoding: 
     return frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
 
 
+def typed(table: pl.DataFrame) -> pl.DataFrame:
+    """A log that came as text with ids, ratings and times as numbers where they are such."""
+    return pl.DataFrame([converted(column, _KINDS.get(column.name, "any"), None) for column in table.get_columns()])
+
+
 def read_atomic(folder: Path, log: Names = LOG, items: Names = ITEMS) -> RawLog | None:
     """The log in atomic files that a folder holds, columns named our way; None where there is no `.inter`.
 
@@ -80,10 +85,10 @@ def read_atomic(folder: Path, log: Names = LOG, items: Names = ITEMS) -> RawLog 
         return None
     stem = path.name.removesuffix(".gz").removesuffix(".inter").removesuffix(".train")
     beside = {ending(p): p for p in path.parent.iterdir() if p.name.removesuffix(".gz").rpartition(".")[0] == stem}
-    raw = RawLog(_interactions(path, log))
+    raw = RawLog(read_log(path, log, atomic_shape(Shape())))
     for part in ("valid", "test"):
         if ".train." in path.name and (other := find(path.parent, f"{stem}.{part}.inter")) is not None:
-            raw = replace(raw, **{part: _interactions(other, log)})
+            raw = replace(raw, **{part: read_log(other, log, atomic_shape(Shape()))})
     users = _side(beside[".user"], USERS) if ".user" in beside else None
     table = _side(beside[".item"], items) if ".item" in beside else None
     if table is not None and "title" not in table.columns:
@@ -109,7 +114,17 @@ def _inter(folder: Path) -> Path | None:
     return next(iter([*whole, *(path for path in found if ".train." in path.name)]), None)
 
 
-def _interactions(path: Path, names: Names) -> pl.DataFrame:
+def read_log(path: Path, names: Names, shape: Shape) -> pl.DataFrame:
+    """The interactions of a file, columns named our way, ids, ratings and times as numbers where they are such.
+
+    Args:
+        path: Text, packed or not, or Parquet.
+        names: Names of the columns. Those that are not there are left out.
+        shape: How the file is written.
+
+    Raises:
+        DataError: There is no column of users or items, or the file cannot be read.
+    """
     chosen: dict[str, str] = {}
 
     def choose(columns: list[str]) -> dict[str, Kind]:
@@ -122,7 +137,7 @@ def _interactions(path: Path, names: Names) -> pl.DataFrame:
             raise DataError(f"{path}: a log must have a column {told}. Received: {', '.join(columns)}.")
         return {theirs: _KINDS.get(ours, "any") for theirs, ours in chosen.items()}
 
-    frame = read_columns([path], atomic_shape(Shape()), choose)
+    frame = read_columns([path], shape, choose)
     return frame.rename(chosen).select(list(dict.fromkeys(ours for ours in names if ours in chosen.values())))
 
 

@@ -150,3 +150,5 @@ ENTRY = DatasetEntry(
         },
     },
 )
+
+ENTRIES = {ENTRY.name: ENTRY}

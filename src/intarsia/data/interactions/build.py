@@ -118,7 +118,7 @@ def build_interactions(raw: RawLog, log: LogConfig, filter: FilterConfig | None 
     if catalogue is not None and log.title_field is not None and log.title_field not in catalogue.columns:
         raise DataError(
             f"log.title_field names the column `{log.title_field}`, which the item table does not have."
-            f"{Suggester().hint(log.title_field, catalogue.columns, 'columns')}"
+            f"{_near(log.title_field, catalogue.columns)} Columns: {', '.join(catalogue.columns)}. Name one of these."
         )
     made = Interactions(
         IdMap(user_ids, "user"),
@@ -145,10 +145,8 @@ def check_roles(columns: Sequence[str], log: LogConfig, what: str, *, warn: bool
     roles = [(role, getattr(log, role)) for role in ("user_field", "item_field", "rating_field", "time_field")]
     for role, name in [*roles, *(("context_fields", name) for name in log.context_fields)]:
         if name is not None and name not in columns:
-            near = Suggester().near(name, columns)
-            hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
             raise DataError(
-                f"log.{role} names the column `{name}`, which {what} does not have.{hint} Columns: "
+                f"log.{role} names the column `{name}`, which {what} does not have.{_near(name, columns)} Columns: "
                 f"{', '.join(columns)}. Name one of these."
             )
     if log.positive_rating is not None and log.rating_field is None:
@@ -167,6 +165,11 @@ def check_roles(columns: Sequence[str], log: LogConfig, what: str, *, warn: bool
             what,
             found[0],
         )
+
+
+def _near(name: str, columns: Sequence[str]) -> str:
+    near = Suggester().near(name, columns)
+    return f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
 
 
 def ratings_of(column: pl.Series, bounds: FilterConfig, what: str) -> npt.NDArray[np.float32]:

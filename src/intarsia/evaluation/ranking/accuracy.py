@@ -57,14 +57,14 @@ def _f1(ranked: Ranked, k: int) -> Tensor:
 
 def _ndcg(ranked: Ranked, k: int) -> Tensor:
     gain = ranked.total(_found(ranked, k) / (ranked.ranks.double() + 1).log2())
-    most = min(k, int(ranked.num_targets.max()))
+    most = max(1, min(k, int(ranked.num_targets.max())))
     ideal = (1 / torch.arange(2, most + 2, dtype=torch.float64).log2()).cumsum(0)
     return gain / ideal[(ranked.num_targets.clamp(1, most) - 1)]
 
 
 def _mrr(ranked: Ranked, k: int) -> Tensor:
     first = (ranked.places == 1) & (ranked.ranks <= k)
-    return ranked.total(first / ranked.ranks.double())
+    return ranked.total(first.double() / ranked.ranks)
 
 
 def _precision_sum(ranked: Ranked, k: int) -> Tensor:
@@ -81,7 +81,7 @@ def _map_by_targets(ranked: Ranked, k: int) -> Tensor:
 
 def _auc(ranked: Ranked, k: int) -> Tensor:
     others = ranked.num_others[ranked.rows]
-    return ranked.total(1 - (ranked.ranks - ranked.places) / others) / ranked.num_targets
+    return ranked.total(1 - (ranked.ranks - ranked.places).double() / others) / ranked.num_targets
 
 
 ACCURACY: Mapping[str, Accuracy] = MappingProxyType(

@@ -101,7 +101,7 @@ def evaluate_ranking(
         batches: The queries.
         metrics: See `build_ranking_metrics`.
         num_items: N.
-        item_chunk: Items scored at a time. Default: some 8 million scores at a time.
+        item_chunk: Items scored at a time. Default: some 2 million scores at a time.
         keep_lists: Length of the lists that are kept; 0: none.
         model: What errors call the model.
 
@@ -140,7 +140,6 @@ class RankingAccumulator:
         depths = sorted({spec.depth for spec in metrics.specs if spec.stem in ("coverage", "gini") and spec.depth})
         self._rows: dict[str, list[Tensor]] = {}
         self._counts = {depth: torch.zeros(num_items, dtype=torch.int64) for depth in depths}
-        self._sums = torch.zeros(3, dtype=torch.float64)  # squared errors, absolute errors, rated targets
         self._collisions = 0
 
     def update(self, queries: RankingQueries) -> None:
@@ -173,7 +172,7 @@ class RankingAccumulator:
             if self.keep_lists:
                 rows["lists"] = ranked.lists[:, : self.keep_lists]
         if metrics.rates:
-            self._sums += self._errors(queries)
+            rows["errors"] = self._errors(queries)
         self._collisions += ranked.collisions
         for name, values in rows.items():
             self._rows.setdefault(name, []).append(values.clone())
@@ -182,7 +181,6 @@ class RankingAccumulator:
         """All that `merge` needs, as tensors on the CPU."""
         out = {f"rows/{name}": torch.cat(parts) for name, parts in self._rows.items()}
         out.update({f"counts/{depth}": counts.clone() for depth, counts in self._counts.items()})
-        out["sums"] = self._sums.clone()
         out["collisions"] = torch.tensor([self._collisions])
         return out
 
@@ -193,21 +191,22 @@ class RankingAccumulator:
                 self._rows.setdefault(name.removeprefix("rows/"), []).append(values)
         for depth in self._counts:
             self._counts[depth] = self._counts[depth] + state[f"counts/{depth}"]
-        self._sums = self._sums + state["sums"]
         self._collisions += int(state["collisions"][0])
 
     def compute(self, seconds: float = 0.0) -> RankingEvaluation:
         """The results over all queries so far."""
         rows = {name: torch.cat(parts).numpy() for name, parts in self._rows.items()}
         users = rows.get("users", np.zeros(0, dtype=np.int64))
-        # By user, and by targets where a user has several queries, so that no order of batches shows.
-        order = np.lexsort((rows["targets"], users)) if len(users) else np.zeros(0, dtype=np.int64)
+        # By user, where a user has several queries by targets, then by what was found: no order of batches shows.
+        found = [values for name, values in rows.items() if name.startswith("metric/")]
+        order = np.lexsort((*found, rows["targets"], users)) if len(users) else np.zeros(0, dtype=np.int64)
         rows = {name: values[order] for name, values in rows.items()}
+        errors = rows.get("errors", np.zeros((0, 3))).sum(axis=0)
         empty = np.zeros(0, dtype=np.float32)
         per_user = {spec.name: rows.get(f"metric/{spec.name}", empty) for spec in self._means}
         confidence = self.metrics.confidence
         values = {
-            spec.name: self._of_all(spec) if spec.of_all else _mean(spec, per_user[spec.name], confidence)
+            spec.name: self._of_all(spec, errors) if spec.of_all else _mean(spec, per_user[spec.name], confidence)
             for spec in self.metrics.specs
         }
         groups: dict[str, dict[str, GroupValues]] = {}
@@ -240,9 +239,9 @@ class RankingAccumulator:
                 out[label] = GroupValues(int(own.sum()), means)
         return out
 
-    def _of_all(self, spec: MetricSpec) -> RankingValue:
+    def _of_all(self, spec: MetricSpec, errors: Floats) -> RankingValue:
         if spec.stem in ("rmse", "mae"):
-            squares, absolute, count = self._sums.tolist()
+            squares, absolute, count = errors.tolist()
             if not count:
                 return RankingValue(spec.name, None, "undefined: no rated targets", bigger=False)
             value = math.sqrt(squares / count) if spec.stem == "rmse" else absolute / count
@@ -256,7 +255,7 @@ class RankingAccumulator:
         return RankingValue(spec.name, gini(counts.numpy()), bigger=False)
 
     def _errors(self, queries: RankingQueries) -> Tensor:
-        """Squared and absolute differences between scores and ratings of the targets, and how many there are."""
+        """(B, 3) sums of squared and of absolute differences between scores and ratings, and number of the targets."""
         if queries.ratings is None:
             raise DataError(
                 "rmse and mae compare scores with ratings of the targets. Received: targets without ratings. Name "
@@ -271,7 +270,8 @@ class RankingAccumulator:
         parts = padded.split(max(1, PAIR_NUMBERS // max(1, len(lengths))), dim=1)
         scores = torch.cat([queries.pair_scores(part).cpu().double() for part in parts], dim=1)[rows, columns]
         errors = scores - queries.ratings.cpu().double()
-        return torch.stack([errors.square().sum(), errors.abs().sum(), torch.tensor(float(len(errors))).double()])
+        each = torch.stack([errors.square(), errors.abs(), torch.ones_like(errors)], dim=1)
+        return torch.zeros(len(lengths), 3, dtype=torch.float64).index_add_(0, rows, each)
 
     def _digests(self, ranked: Ranked) -> Tensor:
         codes = self.metrics.facts.item_codes

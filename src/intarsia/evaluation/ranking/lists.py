@@ -11,7 +11,7 @@ G_i the categories of item i, H the history:
                    q <- 0.99 q + 0.01 p.  0 is a list that has the categories of the history in its proportions
 
 Undefined (NaN) are the diversity of fewer than two items, and calibration without categories in H or L. Items without
-categories differ from every other one.
+categories differ from every other one, and calibration passes over them.
 
 Sources: Castells, Hurley and Vargas, Novelty and Diversity in Recommender Systems (2015), mean self-information;
 with one category diversity is that of Cen et al., ComiRec (KDD 2020), eq. 14; Ge, Delgado-Battenfeld and Jannach,
@@ -86,8 +86,8 @@ class ListMeasures:
             for m in range(codes.shape[2]):
                 one = codes[:, :, None, m : m + 1]
                 common += ((one == codes.unsqueeze(1)) & (one >= 0)).any(dim=3)
-            alike = common / (lengths.unsqueeze(2) + lengths.unsqueeze(1) - common).clamp(min=1)
-        return _mean((1 - alike).double().flatten(1), pairs.flatten(1))
+            alike = common.double() / (lengths.unsqueeze(2) + lengths.unsqueeze(1) - common).clamp(min=1)
+        return _mean((1 - alike).flatten(1), pairs.flatten(1))
 
     def _serendipity(self, lists: Tensor, depth: int, excluded: Jagged, ranked: Ranked) -> Tensor:
         assert self.counts is not None
@@ -148,8 +148,8 @@ def _shares(categories: Jagged, items: Tensor, lengths: Tensor, count: int) -> T
     rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     codes = _codes(categories, items)  # (S, m)
     there = codes >= 0
-    weights = there / there.sum(dim=1, keepdim=True).clamp(min=1)
+    weights = there.double() / there.sum(dim=1, keepdim=True).clamp(min=1)
     out = torch.zeros(len(lengths) * count, dtype=torch.float64)
-    out.index_add_(0, (rows.unsqueeze(1) * count + codes)[there], weights[there].double())
+    out.index_add_(0, (rows.unsqueeze(1) * count + codes)[there], weights[there])
     out = out.view(-1, count)
     return out / out.sum(dim=1, keepdim=True).clamp(min=1e-300)
