@@ -270,9 +270,8 @@ def main() -> None:
     chunks = [int(word) for word in options.chunks.split(",")]
     sizes = [int(word) for word in options.batches.split(",")]
     shapes = [*((width, sizes[0]) for width in chunks), *((0, size) for size in sizes[1:])]
-    print(
-        f"{'data':<16}{'products':<22}{'chunk':>8}{'batch':>7}{'wall time':>11}{'CPU time':>11}{'above data':>12}  hash of all results"
-    )
+    head = f"{'data':<16}{'products':<22}{'chunk':>8}{'batch':>7}{'wall time':>11}{'CPU time':>11}{'above data':>12}"
+    print(f"{head}  hash of all results")
     all_found = []
     for source in sources:
         for way in ways:

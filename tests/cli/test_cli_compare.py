@@ -122,3 +122,14 @@ def test_wrong_words_are_explained(words: list[str], code: int, told: str, call:
     said = call(*words)
     assert said.code == code
     assert told in said.err
+
+
+def test_a_run_that_starts_anew_leaves_nothing_of_the_old_one(runs: dict[str, Path], folder: Path, call: Call) -> None:
+    where = ["--run-dir", folder / "anew", "--quiet"]
+    assert call("train", folder / "pop.yaml", *where).code == 0
+    assert (folder / "anew" / "evaluation_valid.json").exists()
+    assert call("train", folder / "other.yaml", *where, "--overwrite").code == 0
+    assert sorted(path.name for path in (folder / "anew").glob("evaluation_*")) == [
+        "evaluation_test.json",
+        "evaluation_test.parquet",
+    ]

@@ -83,7 +83,13 @@ def recovered_shares(
     roles = {"user_field": "user", "item_field": "item", "time_field": "time"}
     split = {"by": "leave_one_out", "valid": 0, "test": 1}
     steps_of_all = epochs * -(-num_users * (planted.items.shape[1] - 2) // BATCH)
-    fall = {"cosine_decay_learning_rate": {"learning_rate_base": learning_rate, "total_steps": steps_of_all, "warmup_steps": 0}}
+    fall = {
+        "cosine_decay_learning_rate": {
+            "learning_rate_base": learning_rate,
+            "total_steps": steps_of_all,
+            "warmup_steps": 0,
+        }
+    }
     train = {"optimizer": {"adam_optimizer": {"learning_rate": fall}}, "num_epochs": epochs, "eval_epochs": 1000}
     mapping = {
         "data_config": {"log": roles, "split": split, "batch_size": BATCH, "prefetch_size": 0},

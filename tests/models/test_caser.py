@@ -15,6 +15,7 @@ from intarsia.core.batch_names import HISTORY, USER
 from intarsia.data.schema import Schema
 from intarsia.models.caser import Caser
 from intarsia.models.sides import Sides
+from intarsia.nn.side_features import ItemEncoder
 from intarsia.objectives.retrieval import build_objective
 from intarsia.recommender.fallback import unanswerable
 
@@ -52,6 +53,7 @@ def by_hand() -> Caser:
     model = caser(hidden_size=2, window=3, horizontal_filters=1, vertical_filters=1)
     assert model.users is not None
     assert model.bias is not None
+    assert isinstance(model.output_items, ItemEncoder)
     heights = [([[1.0, 1.0]], [0.5]), ([[1.0, 0.0, 0.0, 1.0]], [0.0]), ([[1.0, 1.0, 0.0, 0.0, 0.0, -1.0]], [0.25])]
     for filters, (weight, bias) in zip(model.horizontal, heights):
         set_linear(filters, weight, bias)
@@ -111,7 +113,9 @@ def test_filters_that_share_their_answers_are_convolutions_of_each_image(window:
     steps, offsets = torch.randn(9, 4), torch.tensor([0, 1, 1, 8, 9])
     with torch.no_grad():
         found = model.encode_steps(steps, offsets)
-        expected = [image_by_itself(model, steps[a : b + 1]) for a, b in ((0, 0), *((1, k) for k in range(1, 8)), (8, 8))]
+        expected = [
+            image_by_itself(model, steps[a : b + 1]) for a, b in ((0, 0), *((1, k) for k in range(1, 8)), (8, 8))
+        ]
     assert torch.allclose(found, torch.stack(expected), atol=1e-6)
 
 

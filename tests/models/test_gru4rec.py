@@ -64,7 +64,9 @@ def sigmoid(values: Array) -> Array:
 
 def states_by_hand(gru: nn.GRU, steps: Array) -> Array:
     """h after each step, gate by gate."""
-    inputs, hidden, b, c = (np.split(array(p), 3) for p in (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0))
+    kernels = dict(gru.named_parameters())
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    inputs, hidden, b, c = (np.split(array(kernels[name]), 3) for name in names)
     h = np.zeros(gru.hidden_size)
     out = []
     for x in steps:
@@ -88,11 +90,12 @@ def test_the_steps_by_hand() -> None:
 def test_one_step_with_numbers() -> None:
     """All kernels 0: r = z = 1 / 2, n = tanh(b_n + c_n / 2), h = n / 2, then n / 2 + h / 2."""
     model = gru4rec(hidden_size=1)
+    kernels = dict(model.gru.gru.named_parameters())
     with torch.no_grad():
-        for parameter in model.gru.parameters():
-            parameter.zero_()
-        model.gru.gru.bias_ih_l0[2] = 0.3
-        model.gru.gru.bias_hh_l0[2] = 0.4
+        for kernel in kernels.values():
+            kernel.zero_()
+        kernels["bias_ih_l0"][2] = 0.3
+        kernels["bias_hh_l0"][2] = 0.4
         found = model(batch_of([1, 5]))["queries"].squeeze(1)
     half = 0.5 * np.tanh(0.5)
     assert found.tolist() == pytest.approx([half, half + half / 2], abs=1e-6)
@@ -125,10 +128,11 @@ def test_an_empty_history_is_a_vector_of_zeros() -> None:
 
 
 def test_kernels_start_by_glorot_gate_by_gate() -> None:
-    """A gate of 64 to 64 is uniform up to sqrt(6 / 128), one of all three gates together would be up to sqrt(6 / 256)."""
+    """A gate from 64 to 64 is uniform up to sqrt(6 / 128); all three together would be up to sqrt(6 / 256)."""
     objective = build_objective("softmax", negatives="uniform", num_items=6)
     model = GRU4Rec(schema=Schema({}, num_users=2, num_items=6), objective=objective, sides=Sides())
-    for kernel in (model.gru.gru.weight_ih_l0, model.gru.gru.weight_hh_l0):
-        for gate in kernel.chunk(3):
-            assert gate.abs().max().item() == pytest.approx(np.sqrt(6 / 128), rel=0.01)
-    assert not model.gru.gru.bias_ih_l0.any()
+    kernels = dict(model.gru.gru.named_parameters())
+    for gate in (*kernels["weight_ih_l0"].chunk(3), *kernels["weight_hh_l0"].chunk(3)):
+        assert gate.abs().max().item() == pytest.approx(np.sqrt(6 / 128), rel=0.01)
+    assert not kernels["bias_ih_l0"].any()
+    assert not kernels["bias_hh_l0"].any()

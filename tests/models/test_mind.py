@@ -132,11 +132,13 @@ def test_a_high_power_and_none_choose_the_nearest_interest() -> None:
     assert losses[2] == pytest.approx(math.log(1 + math.exp(-2.25) + math.exp(-6.75)), rel=1e-5)
 
 
+@pytest.mark.long
 def test_four_interests_are_found_where_one_vector_does_not_find_them(tmp_path: Path) -> None:
     shares = {}
     for count in (4, 1):
-        options = {"hidden_size": 12, "num_interests": count, "max_history": 24, "hidden_units": []}
+        options: dict[str, Any] = {"hidden_size": 12, "num_interests": count, "max_history": 24, "hidden_units": []}
         model = {"model_class": "MIND", "mind": options, "objective": "softmax"}
-        shares[count] = recovered_shares(model, tmp_path / str(count), epochs=20, learning_rate=0.03)
+        folder = tmp_path / str(count)
+        shares[count] = recovered_shares(model, folder, epochs=12, learning_rate=0.03, num_users=2500)
     assert min(shares[4]) >= 0.95, shares
     assert max(shares[1]) < 0.6, shares

@@ -83,9 +83,9 @@ class _StandardError(logging.Handler):
 
 
 def _register() -> None:
-    from intarsia.cli import catalogues, check, compare, data, doctor, init, recommend, show, train
+    from intarsia.cli import catalogues, check, compare, data, doctor, init, recommend, serving, show, train
 
-    for module in (init, train, recommend, compare, check, show, catalogues, data, doctor):
+    for module in (init, train, recommend, serving, compare, check, show, catalogues, data, doctor):
         module.register(app)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -30,6 +30,13 @@ def recommend(
     on_unknown: Annotated[
         Literal["error", "warn", "ignore"], typer.Option(help="What to do about unknown ids.")
     ] = "error",
+    exact: Annotated[bool, typer.Option("--exact", help="Score all items although there is an index.")] = False,
+    diversity: Annotated[
+        float, typer.Option(help="Weight of the differences between the items of a list, on the scale of the scores.")
+    ] = 0.0,
+    category: Annotated[
+        str | None, typer.Option(help="Column of the item table that tells how items differ, such as genres.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Recommend items for known users, or for the history of somebody new."""
@@ -38,14 +45,27 @@ def recommend(
         raise typer.BadParameter(f"give either --user or --history, as often as you like. Received: {received}.")
     from intarsia.cli.output import print_json, table
     from intarsia.recommender.recommender import Recommender
+    from intarsia.recommender.retrieval import RetrievalRecommender
 
-    found = Recommender.load(run).recommend(
+    recommender = Recommender.load(run)
+    more: dict[str, Any] = {}
+    if isinstance(recommender, RetrievalRecommender):
+        more = {"exact": exact, "diversity": diversity, "category": category}
+    elif diversity or category or exact:
+        from intarsia.core.errors import DataError
+
+        raise DataError(
+            "--exact, --diversity and --category are of models that rank a catalogue. Received: a run of another "
+            "kind. Leave them out, or name the run of a retriever."
+        )
+    found = recommender.recommend(
         users=user or None,
         history=[_ids(one) for one in history] if history else None,
         k=k,
         filter_seen=not keep_seen,
         candidates=_ids(candidates) or None,
         on_unknown=on_unknown,
+        **more,
     )
     if json:
         print_json(found.to_dicts())

@@ -6,7 +6,7 @@
 | `history`     | Jagged | (S,) item numbers, oldest first                                                       |
 | `target`      | Dense  | (B,) the item to predict; or Jagged with the offsets of `history`: one for each step  |
 | `seen`        | Jagged | item numbers of the user's training part, sorted, without repetition                  |
-| `history/X`   | Jagged | context feature X of each step of the history                                         |
+| `history/X`   | any    | context feature X, S rows: one for each step of all histories                         |
 | `target/X`    | Dense  | context feature X of the interaction to predict                                       |
 | `user/X`      | any    | side feature X of the user                                                            |
 """

@@ -75,6 +75,11 @@ def open_job(
         from intarsia.recommender.retrieval_job import RetrievalJob
 
         return RetrievalJob(config, frames=frames, rank=rank, world_size=world_size)
+    if config.export_config.index is not None:
+        raise ConfigError(
+            "export_config.index is of models that rank a catalogue. Received: "
+            f"{config.model.model_class}, which scores rows. Remove the field."
+        )
     return RankJob(config, frames=frames, rank=rank, world_size=world_size)
 
 

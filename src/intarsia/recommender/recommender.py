@@ -160,7 +160,7 @@ class Recommender(ABC):
                 read.
         """
         folder = find_bundle(Path(folder))
-        about = _read_json(folder / "bundle.json")
+        about = read_json(folder / "bundle.json")
         if about.get("format") != FORMAT or about.get("kind", "rows") not in _KINDS:
             raise CheckpointError(
                 f"{folder} has the bundle format {about.get('format')!r}, written by intarsia {about.get('intarsia')}. "
@@ -204,7 +204,7 @@ def _read(folder: Path) -> tuple[PipelineConfig, Schema, Model]:
     from intarsia.recommender.pipeline import load_pipeline
 
     config = load_pipeline(folder / "pipeline.yaml").config
-    schema = Schema.from_json(_read_json(folder / "schema.json"))
+    schema = Schema.from_json(read_json(folder / "schema.json"))
     return config, schema, build(config.model, schema, backend=config.train_config.embedding_backend)
 
 
@@ -221,7 +221,12 @@ def find_bundle(folder: Path) -> Path:
     raise CheckpointError(f"{folder} {what}. Name the folder of a finished run, or resume its training.")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a bundle.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

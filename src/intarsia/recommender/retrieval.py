@@ -13,21 +13,26 @@ import torch
 from torch import Tensor
 
 from intarsia.config.schema import PipelineConfig
+from intarsia.config.schema.retrieval import IndexConfig
 from intarsia.core.errors import DataError
 from intarsia.data.interactions.interactions import Ints
 from intarsia.data.schema import Schema
-from intarsia.evaluation.evaluate import Evaluation, evaluating
+from intarsia.evaluation.evaluate import Evaluation
 from intarsia.models.base import Model
 from intarsia.models.retriever import ItemScorer
-from intarsia.nn.top_k import mask_, running_top_k
+from intarsia.nn.top_k import running_top_k
+from intarsia.recommender.diversify import category_difference, pool_size
+from intarsia.recommender.item_index import FOLDER, build_item_index, check_config, read_index, told
 from intarsia.recommender.log_data import LogData, SideEncoders, open_log_data
 from intarsia.recommender.logs import log_roles
 from intarsia.recommender.memory import Memory
 from intarsia.recommender.recommender import Recommender, Unknown, few, ids_of, listed, refuse
-from intarsia.recommender.requests import RequestBatches, Requests
+from intarsia.recommender.requests import Requests
+from intarsia.recommender.search import REQUESTS, Searcher
+from intarsia.retrieval.diversity import CategoryDifference, rerank_diverse
+from intarsia.retrieval.index import Index
+from intarsia.retrieval.vectors import save_vectors
 
-BLOCK = 8192
-"""Items scored at a time."""
 POPULAR = "popular items: neither the user nor the history is known"
 """Note beside the answer to somebody of whom nothing is known."""
 
@@ -63,9 +68,10 @@ class RetrievalRecommender(Recommender):
     ) -> None:
         super().__init__(config, schema, model, metrics, folder)
         self.encoders, self.memory = encoders, memory
-        self._requests: RequestBatches | None = None
-        self._catalogue: Any = None
-        self._has_catalogue = False
+        self.searcher = Searcher(self.model, encoders, memory, config.data_config.eval_batch_size)
+        self._index: Index | None = None
+        self._index_folder: Path | None = None
+        self._differences: dict[str, CategoryDifference] = {}
 
     @classmethod
     def from_data(
@@ -93,18 +99,43 @@ class RetrievalRecommender(Recommender):
         filter_seen: bool = True,
         candidates: Sequence[Any] | None = None,
         on_unknown: Unknown = "error",
+        exact: bool = False,
+        diversity: float = 0.0,
+        category: str | None = None,
     ) -> pl.DataFrame:
         """The best items of each user or history; see `Recommender.recommend`.
 
         Of somebody of whom nothing is known, popular items are recommended; with `on_unknown="warn"` the note says so.
+
+        Args:
+            users: See `Recommender.recommend`, as for all that is not told here.
+            history: See there.
+            k: See there.
+            filter_seen: See there.
+            candidates: See there.
+            on_unknown: See there.
+            exact: Whether all items are scored although there is an index.
+            diversity: Weight of the differences between the items of a list, on the scale of the scores; see
+                `intarsia.retrieval.rerank_diverse`. A list is then chosen from ten times as many candidates (at least
+                100), and stands in the order of the choice. With 0 items may be as alike as they are.
+            category: Column of the item table that tells how items differ. Default: `eval_config.category`.
         """
         names, requests, notes = self._asked(users, history, k, on_unknown)
         allowed = self._candidates(candidates, on_unknown)
-        out = self._best(requests, names, k, filter_seen, allowed)
+        difference = self.difference(category) if diversity else None
+        wanted = pool_size(k) if difference is not None else k
+        frames = [self._table(names, np.zeros(0, dtype=np.int64), np.zeros((0, 1)), np.zeros((0, 1)))]
+        index = None if exact or allowed is not None else self.index
+        found = self.searcher.best(requests, wanted, filter_seen=filter_seen, candidates=allowed, index=index)
+        for numbers, values, items in found:
+            if difference is not None:
+                values, items = rerank_diverse(values, items, difference, min(k, len(self.memory.item_ids)), diversity)
+            frames.append(self._table(names, numbers, items.numpy(), values.numpy()))
+        out = pl.concat(frames)
         if on_unknown == "warn":
-            empty = self._unanswerable(requests)
-            told = ["; ".join(filter(None, [note, POPULAR if none else None])) for note, none in zip(notes, empty)]
-            column = pl.Series("note", [text or None for text in told], dtype=pl.String)
+            empty = self.searcher.unanswerable(requests)
+            remarks = ["; ".join(filter(None, [note, POPULAR if none else None])) for note, none in zip(notes, empty)]
+            column = pl.Series("note", [text or None for text in remarks], dtype=pl.String)
             out = out.with_columns(column.gather(out["__request"]))
         return out.drop("__request")
 
@@ -116,27 +147,37 @@ class RetrievalRecommender(Recommender):
 
         Args:
             items: Raw ids.
-            k: Items for each.
+            k: Items for each, at least 1.
             on_unknown: What to do about unknown ids; without an error they are left out.
 
         Returns:
             Columns: `to` (the given item), `rank`, the item column, the title where there is one, `score`.
         """
+        if k < 1:
+            raise DataError(f"k must be at least 1. Received: {k}.")
         ids = ids_of(items, "items", "ids")
         numbers = self.memory.item_ids.numbers(ids)
         refuse([raw for raw, n in zip(ids, numbers) if n < 0], "items", on_unknown)
         kept = numbers >= 0
         names = pl.Series("to", [raw for raw, keep in zip(ids, kept) if keep], dtype=pl.String)
-        own = [np.array([n]) for n in numbers[kept]]
-        if not self.model.indexable:
-            return self._best(Requests.of_histories(own), names, k, True, None).drop("__request")
-        with evaluating(self.model):
-            vectors = torch.nn.functional.normalize(self._catalogue_now().items, dim=1)
-            scores = (vectors[numbers[kept]] @ vectors.t()).float()
-            scores[torch.arange(len(own)), torch.from_numpy(numbers[kept])] = -torch.inf
-            values, best = running_top_k([(0, scores)], k)
-        frame = self._table(names, np.arange(len(own)), best.numpy(), values.numpy())
-        return frame.drop("__request")
+        numbers = numbers[kept]
+        frames = [self._table(names, np.zeros(0, dtype=np.int64), np.zeros((0, 1)), np.zeros((0, 1)))]
+        found = self._alike(numbers, k) if self.model.indexable else self._taken_with(numbers, k)
+        frames += [self._table(names, rows, best.numpy(), values.numpy()) for rows, values, best in found]
+        return pl.concat(frames).drop("__request")
+
+    def _alike(self, numbers: Ints, k: int) -> Iterator[tuple[Ints, Tensor, Tensor]]:
+        """Items by the cosine of their vectors, some given ones at a time."""
+        vectors = torch.nn.functional.normalize(self.searcher.item_vectors(), dim=1)
+        for start in range(0, len(numbers), REQUESTS):
+            own = torch.from_numpy(numbers[start : start + REQUESTS])
+            scores = vectors[own] @ vectors.t()
+            scores[torch.arange(len(own)), own] = -torch.inf
+            yield np.arange(start, start + len(own)), *running_top_k([(0, scores)], k)
+
+    def _taken_with(self, numbers: Ints, k: int) -> Iterator[tuple[Ints, Tensor, Tensor]]:
+        """What the model recommends to whoever took one item."""
+        return self.searcher.best(Requests.of_histories([np.array([n]) for n in numbers]), k)
 
     def _asked(
         self, users: Sequence[Any] | None, history: Sequence[Sequence[Any]] | None, k: int, on_unknown: Unknown
@@ -162,68 +203,6 @@ class RetrievalRecommender(Recommender):
         notes = [f"unknown: {few(one)}" if one else None for one in outside]
         known = [numbers[numbers >= 0] for numbers in found]
         return pl.Series("request", np.arange(len(lists))), Requests.of_histories(known), notes
-
-    def _best(
-        self,
-        requests: Requests,
-        names: pl.Series,
-        k: int,
-        filter_seen: bool,
-        candidates: npt.NDArray[np.bool_] | None,
-    ) -> pl.DataFrame:
-        frames = [self._table(names, np.zeros(0, dtype=np.int64), np.zeros((0, 1)), np.zeros((0, 1)))]
-        size = min(256, self.config.data_config.eval_batch_size)
-        with evaluating(self.model):
-            for numbers, part, scores in self._scored(requests, size):
-                del part
-                values, items = self._top(
-                    scores, requests.part(numbers[0], numbers[-1] + 1), k, filter_seen, candidates
-                )
-                frames.append(self._table(names, numbers, items.numpy(), values.numpy()))
-        return pl.concat(frames)
-
-    def _top(
-        self, blocks: Any, requests: Requests, k: int, filter_seen: bool, candidates: npt.NDArray[np.bool_] | None
-    ) -> tuple[Tensor, Tensor]:
-        outside = None if candidates is None else torch.from_numpy(~candidates)
-
-        def masked() -> Iterator[tuple[int, Tensor]]:
-            for start, scores in blocks:
-                if filter_seen:
-                    mask_(scores, start, requests.histories)
-                if outside is not None:
-                    scores[:, outside[start : start + scores.shape[1]]] = -torch.inf
-                yield start, scores
-
-        return running_top_k(masked(), k)
-
-    def _scored(self, requests: Requests, size: int) -> Iterator[tuple[Ints, Requests, Iterator[tuple[int, Tensor]]]]:
-        """Blocks of scores, some requests at a time."""
-        device = next(iter(self.model.state_dict().values())).device
-        popular = torch.from_numpy(self.memory.counts).float()
-        total = len(self.memory.item_ids)
-        for numbers, part, batch in self._request_batches().batches(requests, size):
-            queries = self.model.queries(batch.to(device))
-            empty = torch.from_numpy(self._unanswerable(part))
-
-            def blocks(queries: Any = queries, empty: Tensor = empty) -> Iterator[tuple[int, Tensor]]:
-                for start in range(0, total, BLOCK):
-                    stop = min(start + BLOCK, total)
-                    scores = self.model.score_block(queries, self._catalogue_now(), start, stop).float().cpu()
-                    if bool(empty.any()):
-                        scores = torch.where(empty.unsqueeze(1), popular[start:stop], scores)
-                    yield start, scores.clone()
-
-            yield numbers, part, blocks()
-
-    def _unanswerable(self, requests: Requests) -> npt.NDArray[np.bool_]:
-        """Requests of which the model knows nothing that it reads."""
-        if self.model.answers_empty:
-            return np.zeros(len(requests), dtype=bool)
-        trained = np.where(requests.users < 0, False, self.memory.trained[np.maximum(requests.users, 0)])
-        nothing = requests.histories.lengths.numpy() == 0
-        unanswerable: npt.NDArray[np.bool_] = nothing & ~trained if "user" in self.model.reads else nothing
-        return unanswerable
 
     def _table(
         self, names: pl.Series, numbers: Ints, items: npt.NDArray[Any], values: npt.NDArray[Any]
@@ -253,15 +232,74 @@ class RetrievalRecommender(Recommender):
         mask[numbers[numbers >= 0]] = True
         return mask
 
-    def _request_batches(self) -> RequestBatches:
-        if self._requests is None:
-            self._requests = RequestBatches(self.memory, self.encoders, self.model.max_history)
-        return self._requests
+    # Index and categories
 
-    def _catalogue_now(self) -> Any:
-        if not self._has_catalogue:
-            self._catalogue, self._has_catalogue = self.model.catalogue(), True
-        return self._catalogue
+    @property
+    def index(self) -> Index | None:
+        """The index that `recommend` searches, None where all items are scored.
+
+        Raises:
+            CheckpointError: That of the bundle is damaged or of another model.
+        """
+        if self._index is None and self._index_folder is not None:
+            self._index = read_index(self._index_folder, self.searcher)
+        return self._index
+
+    def build_index(self, config: IndexConfig | str = "flat") -> Index:
+        """Builds the index that `recommend` searches from now on, and that `save` keeps.
+
+        Args:
+            config: Settings, or the kind alone: `flat`, `faiss_flat`, `ivf`, `hnsw`, `pq`, `ivf_pq`.
+
+        Returns:
+            The index; `measured` tells what an approximate one finds of the exact answer for known users.
+
+        Raises:
+            ConfigError: The model cannot be searched by an index, or the settings do not fit.
+        """
+        settings = config if isinstance(config, IndexConfig) else check_config({"kind": config})
+        self._index = build_item_index(self.searcher, settings, self.config.model.model_class)
+        self._index_folder = None
+        return self._index
+
+    def difference(self, category: str | None = None) -> CategoryDifference:
+        """How items differ by a column of the item table. Default: `eval_config.category`.
+
+        Raises:
+            DataError: There is no such column.
+        """
+        options = self.config.eval_config
+        name = category or options.category
+        if name not in self._differences:
+            self._differences[name] = category_difference(self.memory, name, options.category_separator)
+        return self._differences[name]
+
+    def save_vectors(self, path: str | Path) -> tuple[int, int]:
+        """Writes the vectors of users and items with their raw ids; see `intarsia.retrieval.save_vectors`.
+
+        Users of whom the model knows nothing are left out.
+
+        Args:
+            path: The file; its name ends in .npz.
+
+        Returns:
+            Numbers of users and items written.
+
+        Raises:
+            DataError: The model has no vectors.
+        """
+        if not self.model.indexable:
+            raise DataError(
+                "vectors are of models whose scores are products of vectors. Received: "
+                f"{self.config.model.model_class}. Train another, such as MF or SASRec."
+            )
+        users = np.arange(len(self.memory.user_ids))
+        users = users[self.searcher.answerable(users)]
+        queries = self.searcher.query_vectors(Requests.of_users(self.memory, users))
+        save_vectors(
+            path, self.memory.user_ids.raw(users), queries, self.memory.item_ids.ids, self.searcher.item_vectors()
+        )
+        return len(users), len(self.memory.item_ids)
 
     # Scoring and measuring
 
@@ -287,14 +325,7 @@ class RetrievalRecommender(Recommender):
                 raise DataError(f"score needs the columns {user} and {item}. Received: {', '.join(frame.columns)}.")
         users = self.memory.user_ids.numbers(frame[user].to_list())
         items = self.memory.item_ids.numbers(frame[item].to_list())
-        out = np.full(len(users), np.nan, dtype=np.float32)
-        size = batch_size or 1024
-        with evaluating(self.model):
-            for numbers, part, batch in self._request_batches().batches(Requests.of_users(self.memory, users), size):
-                del part
-                queries = self.model.queries(batch)
-                own = torch.from_numpy(items[numbers]).unsqueeze(1)
-                out[numbers] = self.model.score_pairs(queries, self._catalogue_now(), own).squeeze(1).float().numpy()
+        out = self.searcher.pair_scores(users, items, batch_size or 1024).numpy()
         unknown = (items < 0) | (users < 0)
         return pl.DataFrame({"score": pl.Series(np.where(unknown, np.nan, out)).fill_nan(None)})
 
@@ -316,8 +347,8 @@ class RetrievalRecommender(Recommender):
     def extend_items(self, items: Any) -> Self:
         """Takes in new items without training: they can be recommended, be part of histories, and be trained on later.
 
-        Items that are known keep their numbers and their vectors. See `intarsia.recommender.growth` for what a new
-        item starts from.
+        Items that are known keep their numbers and their vectors; an index is built again. What a new item starts from
+        is told in `intarsia.recommender.growth`.
 
         Args:
             items: Raw ids; or a data frame with the item column and the columns of the item table.
@@ -329,18 +360,26 @@ class RetrievalRecommender(Recommender):
 
         memory = grown_memory(self.memory, items)
         schema, model = grown_model(self.config, self.schema, self.model, self.encoders, memory)
-        return type(self)(self.config, schema, model, self.encoders, memory, self.metrics)
+        found = type(self)(self.config, schema, model, self.encoders, memory, self.metrics)
+        if self.index is not None:
+            found.build_index(self.index.config)
+        return found
 
     # Bundles
 
     def _write_own(self, folder: Path) -> dict[str, Any]:
         self.encoders.save(folder / "features")
         self.memory.save(folder)
-        return {}
+        if self.index is None:
+            return {"index": None}
+        self.index.save(folder / FOLDER)
+        return {"index": told(self.index)}
 
     @classmethod
     def _read_own(
         cls, folder: Path, about: Mapping[str, Any], config: PipelineConfig, schema: Schema, model: Model
     ) -> Self:
         encoders, memory = SideEncoders.load(folder / "features"), Memory.load(folder)
-        return cls(config, schema, model, encoders, memory, about.get("metrics"), folder)
+        found = cls(config, schema, model, encoders, memory, about.get("metrics"), folder)
+        found._index_folder = folder if about.get("index") else None
+        return found

@@ -18,6 +18,7 @@ from intarsia.models.base import Model
 from intarsia.models.catalogue import build
 from intarsia.models.retriever import ItemScorer, Retriever
 from intarsia.models.solver import Solver
+from intarsia.recommender.item_index import check_index
 from intarsia.recommender.jobs import Metrics
 from intarsia.recommender.log_data import LogData, encode_log, open_log_data
 from intarsia.recommender.memory import in_time_order
@@ -55,6 +56,8 @@ class RetrievalJob:
         model = build(self.config.model, self.schema, backend=self.config.train_config.embedding_backend)
         assert isinstance(model, ItemScorer)
         equip(model, self.data)
+        if self.config.export_config.index is not None:
+            check_index(model, self.config.export_config.index, self.config.model.model_class)
         self.model = model
         self.judge = RankingJudge(model, self.data, self.config)
         return model
@@ -107,8 +110,11 @@ class RetrievalJob:
         self.judge.save(folder)
 
     def bundle(self, metrics: Metrics) -> RetrievalRecommender:
-        """A recommender that ranks the catalogue."""
-        return RetrievalRecommender.from_data(self.config, self.data, self.model, metrics)
+        """A recommender that ranks the catalogue, with its index where the pipeline asks for one."""
+        found = RetrievalRecommender.from_data(self.config, self.data, self.model, metrics)
+        if self.config.export_config.index is not None and self.rank == 0:
+            found.build_index(self.config.export_config.index)
+        return found
 
 
 def equip(model: ItemScorer, data: LogData) -> None:

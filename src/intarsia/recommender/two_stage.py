@@ -75,20 +75,20 @@ class TwoStageRecommender(Recommender):
         who = np.array([place[key] for key in found[name].to_list()], dtype=np.int64)
         item = self.retriever.memory.names[1]
         scores = self.ranker.pair_scores(rows, who, found[item].to_list())
-        order = found.with_columns(
-            pl.Series("__score", scores), pl.Series("__who", who), pl.col("rank").alias("candidate_rank")
-        )
+        # Who is asked for twice is answered twice: the list of every request starts at rank 1.
+        request = (found["rank"] == 1).cum_sum().rename("__request")
+        order = found.with_columns(pl.Series("__score", scores), request, pl.col("rank").alias("candidate_rank"))
         # What the ranker does not know keeps the retriever's order behind what it knows.
         order = order.sort(
-            ["__who", "__score", "candidate_rank"],
+            ["__request", "__score", "candidate_rank"],
             descending=[False, True, False],
             nulls_last=True,
             maintain_order=True,
         )
         order = order.with_columns(
-            pl.col("__score").alias("score"), (pl.int_range(pl.len()).over("__who") + 1).alias("rank")
+            pl.col("__score").alias("score"), (pl.int_range(pl.len()).over("__request") + 1).alias("rank")
         )
-        return order.filter(pl.col("rank") <= k).drop("__score", "__who")
+        return order.filter(pl.col("rank") <= k).drop("__score", "__request")
 
     def score(self, rows: Any, *, batch_size: int | None = None) -> pl.DataFrame:
         """The ranker's predictions."""

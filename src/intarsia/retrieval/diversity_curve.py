@@ -126,8 +126,7 @@ def plot_diversity(curve: DiversityCurve, path: str | Path, *, title: str = "") 
         BuildError: Another ending.
     """
     path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise BuildError(f"a picture ends in {', '.join(ENDINGS)}. Received: {path.name}")
+    check_ending(path)
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
@@ -161,6 +160,16 @@ def plot_diversity(curve: DiversityCurve, path: str | Path, *, title: str = "") 
         path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
         figure.savefig(path, dpi=160, facecolor="white", metadata=metadata)
+
+
+def check_ending(path: Path) -> None:
+    """Refuses a picture of a kind that cannot be drawn, before anything is measured.
+
+    Raises:
+        BuildError: The ending is another than .svg, .png, .pdf.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise BuildError(f"a picture ends in {', '.join(ENDINGS)}. Received: {path.name}. Name another file.")
 
 
 def _part(targets: Jagged, start: int, stop: int) -> Jagged:

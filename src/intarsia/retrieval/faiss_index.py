@@ -218,6 +218,16 @@ def import_faiss() -> Any:
     return faiss
 
 
+def check_settings(config: IndexConfig, count: int, dim: int) -> None:
+    """Refuses settings that do not fit N vectors of width D.
+
+    Raises:
+        BuildError: They do not fit.
+        IntarsiaError: FAISS is not installed.
+    """
+    _empty(config, count, dim)
+
+
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     """So many threads of FAISS inside of the block."""
