@@ -1,120 +1,130 @@
+"""Tests for the ALS model."""
+
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
-from logs import make_log, random_log
-from retrieval_contract import RetrieverContract, query
+from classic import RANDOM_ROWS, batch_of, division_of, scores_of
+from retrieval_contract import RetrieverContract
 
-from intarsia.core.errors import TrainingError
-from intarsia.data.interactions.splits import Division
 from intarsia.data.schema import Schema
 from intarsia.models.als import ALS
-from intarsia.nn.least_squares import group_rows, solve_rows
+
+Array = npt.NDArray[np.float64]
+ITEMS = 12
 
 
 class TestALS(RetrieverContract):
-    model = {"model_class": "ALS", "als": {"hidden_size": 12, "unobserved_weight": 0.1, "regularization": 0.01}}
+    model = {"model_class": "ALS", "als": {"hidden_size": 8, "unobserved_weight": 0.1, "regularization": 0.01}}
 
 
-def everything(log) -> Division:
-    return Division(log, log.offsets[:-1], log.offsets[1:], {}, "everything", ordered=True)
+class TestByCholesky(RetrieverContract):
+    model = {"model_class": "ALS", "als": {"hidden_size": 8, "solver": "cholesky", "count_repeats": True}}
+    learns = False
 
 
-def fitted(division: Division, **options: object) -> ALS:
-    log = division.log
-    model = ALS(schema=Schema({}, num_users=log.num_users, num_items=log.num_items), **options)
-    model.fit(division, seed=3)
+def als(rows: list[list[int]] = RANDOM_ROWS, seed: int = 0, **options: Any) -> ALS:
+    """Fitted."""
+    defaults = {"hidden_size": 3, "unobserved_weight": 0.2, "regularization": 0.05, "solver": "cholesky"}
+    model = ALS(schema=Schema({}, num_users=len(rows), num_items=ITEMS), **{**defaults, **options})
+    model.fit(division_of(rows, ITEMS), seed)
     return model.eval()
 
 
-def taken(division: Division) -> np.ndarray:
-    log = division.log
-    out = np.zeros((log.num_users, log.num_items))
-    for user in range(log.num_users):
-        out[user, log.items[log.offsets[user] : log.offsets[user + 1]]] = 1
+def items_of(model: ALS) -> Array:
+    return model.get_buffer("items").double().numpy()
+
+
+def matrix_of(rows: list[list[int]], counted: bool = False) -> Array:
+    """(U, N) how often, or whether, a user took an item."""
+    matrix = np.zeros((len(rows), ITEMS))
+    for user, row in enumerate(rows):
+        for item in row:
+            matrix[user, item] += 1
+    return matrix if counted else np.minimum(matrix, 1)
+
+
+def half_step(taken: Array, others: Array, weight: float, strength: float, exponent: float) -> Array:
+    """The minimum of one side: one regression over all of the other side for each row."""
+    out = np.zeros((len(taken), others.shape[1]))
+    for b, row in enumerate(taken):
+        confidence = row + weight
+        ridge = strength * (row.astype(bool).sum() + weight * len(others)) ** exponent
+        system = (others * confidence[:, None]).T @ others + ridge * np.eye(others.shape[1])
+        out[b] = np.linalg.solve(system, others.T @ row) if row.any() else 0
     return out
 
 
-def best_users(hits: np.ndarray, items: np.ndarray, weight: float, ridge: float, nu: float) -> np.ndarray:
-    """Each user's normal equations, one at a time."""
-    out = []
-    for row in hits:
-        own = items[row > 0]
-        frequency = len(own) + weight * len(items)
-        system = own.T @ own + weight * items.T @ items + ridge * frequency**nu * np.eye(items.shape[1])
-        out.append(np.linalg.solve(system, own.sum(axis=0)))
-    return np.array(out)
-
-
-def loss(hits: np.ndarray, users: np.ndarray, items: np.ndarray, weight: float, ridge: float, nu: float) -> float:
+def loss_of(taken: Array, items: Array, weight: float, strength: float, exponent: float) -> float:
+    """The written loss, where the users are the best for the items."""
+    users = half_step(taken, items, weight, strength, exponent)
     products = users @ items.T
-    counts = [hits.sum(axis=k) + weight * hits.shape[k] for k in (1, 0)]
-    penalties = sum((c**nu * (x**2).sum(axis=1)).sum() for c, x in zip(counts, (users, items)))
-    return float((hits * (products - 1) ** 2).sum() + weight * (products**2).sum() + ridge * penalties)
+    fit = (taken * (products - 1) ** 2).sum() + weight * (products**2).sum()
+    of_users = ((taken > 0).sum(axis=1) + weight * ITEMS) ** exponent
+    of_items = ((taken > 0).sum(axis=0) + weight * len(taken)) ** exponent
+    penalty = (of_users * (users**2).sum(axis=1)).sum() + (of_items * (items**2).sum(axis=1)).sum()
+    return float(fit + strength * penalty)
 
 
-def test_a_query_solves_the_normal_equations_of_its_history() -> None:
-    division = everything(random_log(0))
-    model = fitted(division, hidden_size=5, unobserved_weight=0.2, regularization=0.05, frequency_exponent=0.7)
-    hits, items = taken(division), model.items.double().numpy()
-    expected = best_users(hits, items, 0.2, 0.05, 0.7)
-    for user in (0, 3, 19):
-        row = torch.from_numpy(np.flatnonzero(hits[user]))
-        found = model.encode_queries(query(row))[0].numpy()
-        assert np.allclose(found, expected[user], atol=1e-5)
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("exponent", [1.0, 0.0, 0.5])
+def test_an_iteration_solves_the_normal_equations_of_users_and_then_of_items(exponent: float, counted: bool) -> None:
+    one, two = (als(iterations=n, frequency_exponent=exponent, count_repeats=counted) for n in (1, 2))
+    taken = matrix_of(RANDOM_ROWS, counted)
+    users = half_step(taken, items_of(one), 0.2, 0.05, exponent)
+    assert np.allclose(half_step(taken.T, users, 0.2, 0.05, exponent), items_of(two), atol=1e-5)
 
 
-def test_every_iteration_lowers_the_loss() -> None:
-    division = everything(random_log(1))
-    hits = taken(division)
-    losses = []
-    for iterations in (1, 2, 3, 6):
-        options = {"unobserved_weight": 0.1, "regularization": 0.02, "solver": "cholesky"}
-        items = fitted(division, hidden_size=6, iterations=iterations, **options).items.double().numpy()
-        losses.append(loss(hits, best_users(hits, items, 0.1, 0.02, 1.0), items, 0.1, 0.02, 1.0))
-    assert all(b < a - 1e-6 for a, b in zip(losses, losses[1:]))
+def test_the_loss_falls_at_every_iteration() -> None:
+    for solver in ("cholesky", "cg"):
+        taken = matrix_of(RANDOM_ROWS)
+        losses = [
+            loss_of(taken, items_of(als(iterations=n, solver=solver, cg_steps=2)), 0.2, 0.05, 1.0) for n in range(1, 9)
+        ]
+        assert all(after < before for before, after in itertools.pairwise(losses)), losses
+        assert losses[-1] < 0.9 * losses[0]
 
 
-def test_as_many_steps_of_conjugate_gradients_as_numbers_are_exact() -> None:
-    division = everything(random_log(2))
-    exact = fitted(division, hidden_size=4, solver="cholesky", iterations=4, regularization=0.05)
-    steps = fitted(division, hidden_size=4, solver="cg", cg_steps=12, iterations=4, regularization=0.05)
-    assert torch.allclose(exact.items, steps.items, atol=1e-3)
+def test_many_steps_of_conjugate_gradients_are_cholesky() -> None:
+    exact, near, far = (
+        als(iterations=4, **options)
+        for options in ({}, {"solver": "cg", "cg_steps": 9}, {"solver": "cg", "cg_steps": 1})
+    )
+    assert np.allclose(items_of(near), items_of(exact), atol=1e-4)
+    assert not np.allclose(items_of(far), items_of(exact), atol=1e-2)
 
 
-def test_repeats_count_where_they_are_asked_to() -> None:
-    once = make_log([[0, 1], [1, 2], [0, 2]])
-    often = make_log([[0, 0, 0, 1], [1, 2], [0, 2]])
-    options = {"hidden_size": 2, "regularization": 0.05}
-    assert torch.equal(fitted(everything(once), **options).items, fitted(everything(often), **options).items)
-    counted = fitted(everything(often), count_repeats=True, **options).items
-    assert not torch.allclose(counted, fitted(everything(once), **options).items, atol=1e-3)
+def test_a_query_is_the_best_vector_for_its_history() -> None:
+    model = als(iterations=3)
+    histories = [[1, 4, 4, 7], [], [0]]
+    found = model.encode_queries(batch_of(*histories)).numpy()
+    expected = half_step(matrix_of(histories), items_of(model), 0.2, 0.05, 1.0)
+    assert np.allclose(found, expected)
+    assert np.allclose(scores_of(model, batch_of(*histories)), expected @ items_of(model).T, atol=1e-6)
+    assert not found[1].any()
 
 
-def test_a_ridge_that_is_too_small_is_told() -> None:
-    entries, offsets = torch.tensor([0, 1]), torch.tensor([0, 2])
-    groups = group_rows(entries, offsets, count=2, width=3)
-    with pytest.raises(TrainingError, match="a ridge that is large enough to have a single solution"):
-        solve_rows(groups, torch.zeros(2, 3), torch.zeros(1, 3), ridge=torch.zeros(1))
+def test_an_item_that_was_taken_twice_weighs_twice_if_it_shall() -> None:
+    histories = [[1, 4, 4, 7]]
+    model = als(iterations=3, count_repeats=True)
+    found = model.encode_queries(batch_of(*histories)).numpy()
+    assert np.allclose(found, half_step(matrix_of(histories, True), items_of(model), 0.2, 0.05, 1.0))
+    assert not np.allclose(found, model.encode_queries(batch_of([1, 4, 7])).numpy())
+    plain = als(iterations=3)
+    assert torch.equal(plain.encode_queries(batch_of([1, 4, 4, 7])), plain.encode_queries(batch_of([1, 4, 7])))
 
 
-def test_rows_without_entries_get_zeros_and_groups_change_nothing() -> None:
-    """Weights and targets by hand, row by row."""
-    rng = np.random.default_rng(5)
-    rows = [rng.integers(0, 9, n) for n in (0, 1, 7, 3, 2, 7)]
-    entries = torch.from_numpy(np.concatenate(rows))
-    offsets = torch.from_numpy(np.concatenate([[0], np.cumsum([len(r) for r in rows])]))
-    weights, targets = torch.rand(len(entries), dtype=torch.float64), torch.randn(len(entries), dtype=torch.float64)
-    vectors = torch.from_numpy(rng.normal(size=(9, 4)))
-    ridge = torch.linspace(0.1, 0.6, 6, dtype=torch.float64)
-    groups = group_rows(entries, offsets, count=9, width=4, weights=weights, targets=targets)
-    start = torch.zeros(6, 4, dtype=torch.float64)
-    found = solve_rows(groups, vectors, start, ridge=ridge)
-    for b, row in enumerate(rows):
-        part = slice(int(offsets[b]), int(offsets[b + 1]))
-        own, w = vectors.numpy()[row], weights[part].numpy()
-        system = own.T @ (w[:, None] * own) + ridge[b].item() * np.eye(4)
-        assert np.allclose(found[b].numpy(), np.linalg.solve(system, own.T @ (w * targets[part].numpy())))
-    assert torch.allclose(solve_rows(groups, vectors, start, ridge=ridge, steps=8), found, atol=1e-8)
-    assert found[0].abs().sum() == 0
+def test_items_that_nobody_took_in_training_score_zero() -> None:
+    model = als([[0, 1, 2], [1, 2, 3], [0, 3]])
+    assert not items_of(model)[4:].any()
+    assert not scores_of(model, batch_of([0, 1]))[0, 4:].any()
+
+
+def test_seeds_decide_the_start() -> None:
+    assert np.array_equal(items_of(als(seed=1)), items_of(als(seed=1)))
+    assert not np.allclose(items_of(als(seed=1, iterations=1)), items_of(als(seed=2, iterations=1)))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ for u, row in enumerate(ROWS):
 def fitted(ratings: list[list[float]] | None = None, **options: object) -> ItemKNN:
     log = make_log(ROWS)
     if ratings is not None:
-        log.ratings = np.array([r for row in ratings for r in row], dtype=np.float32)
+        log = replace(log, ratings=np.array([r for row in ratings for r in row], dtype=np.float32))
     division = Division(log, log.offsets[:-1], log.offsets[1:], {}, "everything", ordered=True)
     model = ItemKNN(schema=Schema({}, num_users=5, num_items=4), **options)
     model.fit(division, seed=0)

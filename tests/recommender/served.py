@@ -16,6 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "models"))
 
 from retrieval_contract import CLUSTERS, PER_CLUSTER, planted_log
 
+__all__ = ["CLUSTERS", "ITEMS", "cluster", "fitted", "loaded", "mapping", "planted_log", "taken"]
 ITEMS = CLUSTERS * PER_CLUSTER
 MODELS: dict[str, dict[str, Any]] = {
     "MF": {"mf": {"hidden_size": 8}, "objective": "softmax"},
@@ -66,7 +67,8 @@ def taken(user: str) -> set[str]:
     return set(planted_log().filter(pl.col("user") == user)["item"])
 
 
-def loaded(folder: Path) -> RetrievalRecommender:
+def loaded(folder: Path | None) -> RetrievalRecommender:
+    assert folder is not None
     found = Recommender.load(folder)
     assert isinstance(found, RetrievalRecommender)
     return found

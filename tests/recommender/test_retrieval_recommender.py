@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,11 @@ import torch
 from served import CLUSTERS, ITEMS, cluster, fitted, loaded, planted_log, taken
 
 import intarsia
+from intarsia.config.schema.retrieval import IndexConfig
+from intarsia.core.batch import Batch, Dense, Jagged
+from intarsia.core.batch_names import HISTORY, USER
 from intarsia.core.errors import CheckpointError, ConfigError, DataError
+from intarsia.models.retriever import Retriever
 from intarsia.recommender.retrieval import POPULAR, RetrievalRecommender
 
 HNSW = {"kind": "hnsw", "m": 4, "measure_queries": 50}
@@ -69,18 +74,14 @@ def test_scores_are_products_of_the_vectors_best_first(mf: RetrievalRecommender)
     found = mf.recommend(users=["u3"], k=ITEMS, filter_seen=False)
     model, memory = mf.model, mf.memory
     user = memory.user_ids.numbers(["u3"])[0]
+    assert isinstance(model, Retriever)
+    history = torch.zeros(0, dtype=torch.int64), torch.tensor([0, 0])
     with torch.no_grad():
-        query = next(iter(mf.searcher._batches.batches(served_request(mf, int(user)), 1)))[2]
-        expected = (model.encode_queries(query) @ model.encode_items().t())[0].numpy()  # type: ignore[operator]
+        query = model.encode_queries(Batch({USER: Dense(torch.tensor([user])), HISTORY: Jagged(*history)}, size=1))
+        expected = (query @ model.encode_items().t())[0].numpy()
     items = memory.item_ids.numbers(found["item"].to_list())
     assert np.allclose(found["score"].to_numpy(), expected[items], atol=1e-5)
     assert found["score"].to_list() == sorted(found["score"], reverse=True)
-
-
-def served_request(recommender: RetrievalRecommender, user: int):  # type: ignore[no-untyped-def]
-    from intarsia.recommender.requests import Requests
-
-    return Requests.of_users(recommender.memory, np.array([user]))
 
 
 def test_a_user_asked_twice_is_answered_twice(mf: RetrievalRecommender) -> None:
@@ -189,7 +190,7 @@ def test_nothing_known_gets_popular_items_and_is_told_so(name: str, request: pyt
         ({"users": ["u1"], "diversity": 1.0, "category": "mood"}, r"Received: `mood`, and columns item, title, genre"),
     ],
 )
-def test_wrong_requests_are_refused(mf: RetrievalRecommender, asked: dict, told: str) -> None:  # type: ignore[type-arg]
+def test_wrong_requests_are_refused(mf: RetrievalRecommender, asked: dict[str, Any], told: str) -> None:
     with pytest.raises(DataError, match=told):
         mf.recommend(**asked)
 
@@ -306,7 +307,7 @@ def test_an_index_is_built_measured_and_kept_with_the_bundle(sasrec: RetrievalRe
     assert about["measured"]["of"] == "queries"
     assert about["measured"]["queries"] == 50
     assert 0.5 < about["measured"]["recall"]["10"] <= 1
-    again = loaded(sasrec.folder)  # type: ignore[arg-type]
+    again = loaded(sasrec.folder)
     assert again.index is not None
     assert again.index.measured == sasrec.index.measured
 
@@ -329,12 +330,10 @@ def test_an_exact_index_finds_what_scoring_all_finds(name: str, kind: str, reque
 
 @pytest.mark.parametrize("settings", [HNSW, {"kind": "ivf", "nlist": 6, "nprobe": 1}, {"kind": "pq", "bits": 4}])
 def test_an_approximate_index_gives_every_place_an_item_with_its_true_score(
-    settings: dict,
-    comirec: RetrievalRecommender,  # type: ignore[type-arg]
+    settings: dict[str, Any],
+    comirec: RetrievalRecommender,
 ) -> None:
-    from intarsia.config.schema.retrieval import IndexConfig
-
-    rec = loaded(comirec.folder)  # type: ignore[arg-type]
+    rec = loaded(comirec.folder)
     index = rec.build_index(IndexConfig.model_validate(settings))
     assert index.measured is not None
     users = [f"u{k}" for k in range(40)]
@@ -352,7 +351,7 @@ def test_an_approximate_index_gives_every_place_an_item_with_its_true_score(
 def test_the_index_is_searched_and_exact_goes_past_it(
     mf: RetrievalRecommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rec = loaded(mf.folder)  # type: ignore[arg-type]
+    rec = loaded(mf.folder)
     index = rec.build_index("flat")
     calls = []
     real = index.search
@@ -375,7 +374,7 @@ def test_new_items_are_found_by_an_index_built_again(sasrec: RetrievalRecommende
 def test_an_index_of_another_model_is_refused(
     sasrec: RetrievalRecommender, mf: RetrievalRecommender, tmp_path: Path
 ) -> None:
-    other = loaded(sasrec.folder)  # type: ignore[arg-type]
+    other = loaded(sasrec.folder)
     with torch.no_grad():
         next(other.model.parameters()).add_(0.5)
     other.build_index("flat")
@@ -396,7 +395,7 @@ def test_a_bundle_saved_over_one_with_an_index_has_none(
     sasrec: RetrievalRecommender, mf: RetrievalRecommender, tmp_path: Path
 ) -> None:
     place = shutil.copytree(sasrec.folder / "bundle", tmp_path / "place")  # type: ignore[operator]
-    loaded(mf.folder).save(place)  # type: ignore[arg-type]
+    loaded(mf.folder).save(place)
     again = loaded(place)
     assert again.index is None
     assert again.recommend(users=["u1"]).height == 10
@@ -461,7 +460,7 @@ def test_candidates_and_diversity_go_together(mf: RetrievalRecommender) -> None:
 
 
 def test_an_index_finds_the_candidates_of_diverse_lists(mf: RetrievalRecommender) -> None:
-    rec = loaded(mf.folder)  # type: ignore[arg-type]
+    rec = loaded(mf.folder)
     rec.build_index("faiss_flat")
-    asked = {"users": ["u1", "u2"], "k": 6, "diversity": 0.5, "category": "genre"}
+    asked: dict[str, Any] = {"users": ["u1", "u2"], "k": 6, "diversity": 0.5, "category": "genre"}
     assert rec.recommend(**asked).equals(rec.recommend(**asked, exact=True))

@@ -66,7 +66,8 @@ def _tell_index(found: Index, bytes_: int) -> None:
     rows.append(("ms a query", f"{measured.ms_per_query:.3f}"))
     rows.append(("ms a query, exact search", f"{measured.exact_ms_per_query:.3f}"))
     of = "known users" if measured.of == "queries" else "items, with noise"
-    table(f"measured with {measured.queries:,} queries of {of}", ["measure", "value"], rows, right=["value"])
+    say(f"measured with {measured.queries:,} queries of {of}")
+    table("", ["measure", "value"], rows, right=["value"])
 
 
 def vectors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 import torch
@@ -17,7 +18,37 @@ from intarsia.models.solver import Solver
 from intarsia.nn.least_squares import group_rows, solve_rows
 
 
-class ALS(Solver):
+class FactorSolver(Solver):
+    """Scores by the inner product of a query's and an item's vector, in double precision."""
+
+    indexable = True
+
+    @abstractmethod
+    def encode_queries(self, batch: Batch) -> Tensor:
+        """(B, D) float64."""
+
+    @abstractmethod
+    def encode_items(self, items: Tensor | None = None) -> Tensor:
+        """(..., D) vectors of the given items, or (N, D) of the whole catalogue."""
+
+    def catalogue(self) -> Vectors:
+        """Vectors of all items."""
+        return Vectors(self.encode_items().double())
+
+    def queries(self, batch: Batch) -> Tensor:
+        """Vectors of the queries."""
+        return self.encode_queries(batch)
+
+    def score_block(self, queries: Tensor, catalogue: Vectors, start: int, stop: int) -> Tensor:
+        """Products, rounded to single precision."""
+        return interest_scores(queries, catalogue.items[start:stop])
+
+    def score_pairs(self, queries: Tensor, catalogue: Vectors, items: Tensor) -> Tensor:
+        """(B, M) products."""
+        return torch.einsum("bd,bmd->bm", queries, catalogue.items[items.clamp(min=0)]).float()
+
+
+class ALS(FactorSolver):
     """User and item vectors whose products are near 1 for what was taken and near 0 for everything else.
 
     Looks at the whole catalogue without drawing negatives, and is fitted in seconds to minutes. Tuned well it is hard
@@ -41,9 +72,6 @@ class ALS(Solver):
     Departures: Hu et al. write a confidence of 1 + alpha for what was taken, with target 1, against 1 for the rest: up
     to the scale of the vectors that is unobserved_weight = 1 / alpha here.
     """
-
-    reads = frozenset({"history"})
-    indexable = True
 
     def __init__(
         self,
@@ -124,22 +152,6 @@ class ALS(Solver):
         """(..., D) vectors of the given items, or (N, D) of the whole catalogue."""
         vectors = self.get_buffer("items")
         return vectors if items is None else vectors[items]
-
-    def catalogue(self) -> Vectors:
-        """Vectors of all items."""
-        return Vectors(self.encode_items().double())
-
-    def queries(self, batch: Batch) -> Tensor:
-        """Vectors of the histories."""
-        return self.encode_queries(batch)
-
-    def score_block(self, queries: Tensor, catalogue: Vectors, start: int, stop: int) -> Tensor:
-        """Products, rounded to single precision."""
-        return interest_scores(queries, catalogue.items[start:stop])
-
-    def score_pairs(self, queries: Tensor, catalogue: Vectors, items: Tensor) -> Tensor:
-        """(B, M) products."""
-        return torch.einsum("bd,bmd->bm", queries, catalogue.items[items.clamp(min=0)]).float()
 
 
 MODEL = ALS

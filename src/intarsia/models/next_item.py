@@ -13,7 +13,7 @@ from intarsia.core.batch_names import HISTORY, TARGET, USER
 from intarsia.data.interactions.views import ViewKind
 from intarsia.data.schema import Schema
 from intarsia.models.retriever import Retriever, history_of
-from intarsia.models.sides import Sides, sides_of
+from intarsia.models.sides import Sides, sides_of, without_users
 from intarsia.nn.side_features import ItemEncoder, SideFeatures
 from intarsia.objectives.retrieval import Objective
 
@@ -48,6 +48,8 @@ class NextItemRetriever(Retriever):
         moment: bool = False,
     ) -> None:
         super().__init__()
+        if not reads_user:
+            without_users(sides, type(self).__name__)
         self.num_items, self.objective, self.hidden_size, self.item_std = (
             schema.num_items,
             objective,

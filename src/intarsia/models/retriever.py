@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, ClassVar, Self
 
 import torch
@@ -105,6 +106,9 @@ class Retriever(ItemScorer):
         if not schema.num_items:
             text = f"`{config.model_class}` learns from an interaction log. Name it by data_config.dataset or log"
             raise BuildError([Problem("", "model_config.model_class", text)])
+        if config.feature_groups and "sides" not in signature(cls).parameters:
+            text = f"`{config.model_class}` reads ids alone. Remove the groups, or use TwoTower or DSSM"
+            raise BuildError([Problem("", "model_config.feature_groups", text)])
         options: StrictModel = message(config, cls)
         objective = build_objective(
             _spec(config.objective) or cls.default_objective,

@@ -28,7 +28,8 @@ def training_matrix(division: Division, *, values: str = "once") -> csr_array:
 
     offsets, items, ratings = user_rows(division)
     shape = (len(offsets) - 1, division.log.num_items)
-    matrix = csr_array((np.ones(len(items), dtype=np.float32), items, offsets), shape=shape)
+    # A copy: duplicates are summed in place, and the ratings below belong to the arrays as they are.
+    matrix = csr_array((np.ones(len(items), dtype=np.float32), items, offsets), shape=shape, copy=True)
     matrix.sum_duplicates()
     if values == "once":
         matrix.data[:] = 1.0

@@ -13,7 +13,7 @@ from intarsia.core.batch import Batch, Feature, Jagged
 from intarsia.core.batch_names import HISTORY
 from intarsia.data.schema import Schema
 from intarsia.models.retriever import Retriever, history_of
-from intarsia.models.sides import Sides, sides_of
+from intarsia.models.sides import Sides, sides_of, without_users
 from intarsia.nn.side_features import ItemEncoder, SideFeatures
 from intarsia.objectives.retrieval import Objective
 
@@ -57,7 +57,7 @@ class SequentialRetriever(Retriever):
     @classmethod
     def parts(cls, config: ModelConfig, schema: Schema) -> dict[str, Any]:
         """Side features."""
-        return {"sides": sides_of(config, schema)}
+        return {"sides": without_users(sides_of(config, schema), config.model_class)}
 
     @abstractmethod
     def encode_steps(self, steps: Tensor, offsets: Tensor) -> Tensor:

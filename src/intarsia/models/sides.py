@@ -57,6 +57,19 @@ def sides_of(config: ModelConfig, schema: Schema) -> Sides:
     return Sides(**groups)
 
 
+def without_users(sides: Sides, model: str) -> Sides:
+    """The features, for models that read none of users.
+
+    Raises:
+        BuildError: There are such.
+    """
+    if sides.user:
+        names = ", ".join(feature.name for feature in sides.user)
+        text = f"`{model}` reads no features of users. Received: {names}. Remove the group, or use TwoTower or DSSM"
+        raise BuildError([Problem("", "model_config.feature_groups", text)])
+    return sides
+
+
 def _side(schema: Schema, name: str, size: int) -> SideFeature:
     spec: FeatureSpec | None = schema.features.get(name)
     if spec is None or spec.sequence or spec.step_multi or spec.weighted:

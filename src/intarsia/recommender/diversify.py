@@ -115,11 +115,21 @@ def _lists(
         for start in range(0, len(order), searcher.size):
             rows = order[start : start + searcher.size]
             answers = Answers(model, catalogue, popularity, view.take(rows).to(searcher.device))
-            seen = view.seen(rows) if filter_seen else None
+            seen = _without(view.seen(rows), view.targets(rows), total) if filter_seen else None
             best = running_top_k(_blocks(answers, total, seen), depth)
             scores.append(best[0])
             items.append(best[1])
     return torch.cat(scores), torch.cat(items), view.targets(order)
+
+
+def _without(seen: Jagged, targets: Jagged, total: int) -> Jagged:
+    """Items of the histories that are no targets, which are ranked always, as in evaluation."""
+    keys, found = (
+        torch.repeat_interleave(torch.arange(len(one)), one.lengths) * total + one.values for one in (seen, targets)
+    )
+    kept = ~torch.isin(keys, found)
+    before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+    return Jagged(seen.values[kept], before[seen.offsets])
 
 
 def _blocks(answers: Answers, total: int, seen: Jagged | None) -> Iterator[tuple[int, Tensor]]:

@@ -105,8 +105,11 @@ def short_form(model_class: str, data: str, overrides: Sequence[str] = ()) -> Lo
     for key, value in entry.defaults.items():
         if retrieves and key != "data_config" and "feature_groups" not in pipeline["model_config"]:
             continue  # features of rows, of which a model that reads ids alone has no use
-        ours = pipeline.setdefault(key, {})
+        ours: dict[str, Any] = pipeline.setdefault(key, {})
         pipeline[key] = {**value, **ours} if isinstance(value, dict) else value
+        if key == "data_config" and "log" in ours:
+            theirs: Any = value
+            pipeline[key]["log"] = {**theirs.get("log", {}), **ours["log"]}
     pipeline["data_config"]["dataset"] = entry.name if folder is None else f"{entry.name}:{folder}"
     return pipeline_from(pipeline, overrides, f"{model_class} on {entry.name}")
 
