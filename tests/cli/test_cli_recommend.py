@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from conftest import Call, run
+from retrieval_contract import PER_CLUSTER, planted_log
 
 from intarsia.retrieval import load_vectors
-
-sys.path.append(str(Path(__file__).parents[1] / "models"))
-
-from retrieval_contract import PER_CLUSTER, planted_log
 
 PIPELINE = """
 train_input_path: {folder}/planted.csv

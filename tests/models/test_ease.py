@@ -1,62 +1,103 @@
+"""Tests for the EASE model."""
+
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
-from logs import make_log, random_log
-from retrieval_contract import RetrieverContract, query
+from classic import RANDOM_ROWS, batch_of, division_of, scores_of
+from retrieval_contract import RetrieverContract
 
-from intarsia.core.errors import BuildError
-from intarsia.data.interactions.splits import Division
+from intarsia.core.errors import BuildError, TrainingError
 from intarsia.data.schema import Schema
+from intarsia.models import ease as module
 from intarsia.models.ease import EASE
+
+Array = npt.NDArray[np.float64]
 
 
 class TestEASE(RetrieverContract):
-    model = {"model_class": "EASE", "ease": {"l2": 20.0}}
+    model = {"model_class": "EASE", "ease": {"l2": 10}}
 
 
-def fitted(log, l2: float) -> EASE:
-    division = Division(log, log.offsets[:-1], log.offsets[1:], {}, "everything", ordered=True)
-    model = EASE(schema=Schema({}, num_users=log.num_users, num_items=log.num_items), l2=l2)
-    model.fit(division, seed=0)
+def ease(rows: list[list[int]] = RANDOM_ROWS, num_items: int = 12, **options: float) -> EASE:
+    """Fitted."""
+    model = EASE(schema=Schema({}, num_users=len(rows), num_items=num_items), **options)  # type: ignore[arg-type]
+    model.fit(division_of(rows, num_items), 0)
     return model
 
 
-def test_weights_are_the_closed_form() -> None:
-    log = random_log(4)
-    x = np.zeros((log.num_users, log.num_items))
-    for user in range(log.num_users):
-        x[user, log.items[log.offsets[user] : log.offsets[user + 1]]] = 1
-    p = np.linalg.inv(x.T @ x + 3.0 * np.eye(log.num_items))
-    expected = -p / np.diag(p)
-    np.fill_diagonal(expected, 0.0)
-    model = fitted(log, 3.0)
-    assert np.allclose(model.weights.numpy(), expected, atol=1e-5)
-    history = [2, 5, 5, 9]
-    scores = model.score_block(model.queries(query(torch.tensor(history))), None, 0, log.num_items)
-    assert np.allclose(scores[0].numpy(), expected[[2, 5, 9]].sum(axis=0), atol=1e-5)
+def weights_of(model: EASE) -> Array:
+    return model.get_buffer("weights").double().numpy()
 
 
-def test_no_item_speaks_for_itself_and_weights_are_the_best_there_are() -> None:
-    """A small change of any weight off the diagonal makes the loss larger."""
-    log = make_log([[0, 1], [0, 1, 2], [1, 2], [0, 2], [0, 1]])
-    x = np.zeros((5, 3))
-    for user in range(5):
-        x[user, log.items[log.offsets[user] : log.offsets[user + 1]]] = 1
-
-    def loss(w: np.ndarray) -> float:
-        return float(((x - x @ w) ** 2).sum() + 2.0 * (w**2).sum())
-
-    weights = fitted(log, 2.0).weights.double().numpy()
-    assert np.all(np.diag(weights) == 0)
-    for row, column in [(0, 1), (1, 0), (2, 1)]:
-        for step in (1e-2, -1e-2):
-            changed = weights.copy()
-            changed[row, column] += step
-            assert loss(changed) > loss(weights)
+def taken() -> Array:
+    """(U, N) zeros and ones: an item that was taken twice counts once."""
+    matrix = np.zeros((len(RANDOM_ROWS), 12))
+    for user, row in enumerate(RANDOM_ROWS):
+        matrix[user, row] = 1
+    return matrix
 
 
-def test_a_catalogue_too_large_for_a_matrix_is_refused() -> None:
-    with pytest.raises(BuildError, match=r"Received: 30000 items \(a matrix of 3\.6 GB\), max_items 25000"):
-        EASE(schema=Schema({}, num_users=2, num_items=30_000))
+@pytest.mark.parametrize("l2", [0.5, 20.0])
+def test_weights_are_the_closed_form(monkeypatch: pytest.MonkeyPatch, l2: float) -> None:
+    monkeypatch.setattr(module, "BLOCK", 5)
+    inverse = np.linalg.inv(taken().T @ taken() + l2 * np.eye(12))
+    expected = -inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0)
+    assert np.allclose(weights_of(ease(l2=l2)), expected, atol=1e-6)
+
+
+def test_each_item_is_a_ridge_regression_on_all_others() -> None:
+    x, found = taken(), weights_of(ease(l2=3.0))
+    for item in range(12):
+        others = np.delete(x, item, axis=1)
+        column = np.linalg.solve(others.T @ others + 3.0 * np.eye(11), others.T @ x[:, item])
+        assert np.allclose(np.delete(found[:, item], item), column, atol=1e-6)
+        assert found[item, item] == 0
+
+
+def test_two_items_by_hand() -> None:
+    """Users take {0, 1}, {0, 1}, {0}: X'X + 1 is [[4, 2], [2, 3]], so W[0, 1] = 2 / 4 and W[1, 0] = 2 / 3."""
+    found = weights_of(ease([[0, 1], [1, 0, 0], [0]], num_items=2, l2=1.0))
+    assert np.allclose(found, [[0, 2 / 4], [2 / 3, 0]])
+
+
+def test_single_precision_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    double = weights_of(ease(l2=3.0))
+    monkeypatch.setattr(module, "DOUBLE", 1)
+    assert np.allclose(weights_of(ease(l2=3.0)), double, atol=1e-5)
+
+
+def test_a_score_is_the_sum_over_the_distinct_items_of_the_history() -> None:
+    model = ease(l2=3.0)
+    weights = weights_of(model)
+    found = scores_of(model, batch_of([3, 1, 3], [], [7], users=[0, 1, 2]))
+    expected = np.stack([weights[3] + weights[1], np.zeros(12), weights[7]])
+    assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_a_catalogue_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(BuildError) as caught:
+        EASE(schema=Schema({}, num_users=1, num_items=30_000))
+    assert str(caught.value) == (
+        "model_config.ease.max_items: EASE keeps a weight for each pair of items, so catalogues are limited to "
+        "max_items. Received: 30000 items (a matrix of 3.6 GB), max_items 25000. Drop rare items by "
+        "data_config.filter.min_item_interactions, raise ease.max_items, or use ItemKNN or ALS."
+    )
+
+
+def test_a_penalty_that_is_too_small_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DOUBLE", 1)
+    with pytest.raises(TrainingError) as caught:
+        ease([[0, 1]] * 5, num_items=2, l2=1e-12)
+    assert str(caught.value) == (
+        "ease.l2 must be large enough for the co-occurrences to be inverted. Received: 1e-12 for 2 items. Raise it."
+    )
+
+
+def test_the_weights_are_all_that_is_kept() -> None:
+    again = EASE(schema=Schema({}, num_users=20, num_items=12))
+    again.load_state_dict(ease(l2=3.0).state_dict())
+    assert torch.equal(again.get_buffer("weights"), ease(l2=3.0).get_buffer("weights"))

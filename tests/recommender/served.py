@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from retrieval_contract import CLUSTERS, PER_CLUSTER, planted_log
 
 import intarsia
 from intarsia.recommender.recommender import Recommender
 from intarsia.recommender.retrieval import RetrievalRecommender
-
-sys.path.append(str(Path(__file__).parents[1] / "models"))
-
-from retrieval_contract import CLUSTERS, PER_CLUSTER, planted_log
 
 __all__ = ["CLUSTERS", "ITEMS", "cluster", "fitted", "loaded", "mapping", "planted_log", "taken"]
 ITEMS = CLUSTERS * PER_CLUSTER

@@ -90,7 +90,7 @@ class ItemKNN(Solver):
                 f"weighting {weighting}, similarity {similarity}. Set weighting: none."
             )
             raise BuildError([Problem("", "model_config.item_knn.weighting", text)])
-        self.num_items, self.top_k = schema.num_items, min(top_k, schema.num_items - 1)
+        self.num_items, self.top_k = schema.num_items, top_k
         self.similarity, self.weighting, self.shrink = similarity, weighting, shrink
         self.register_buffer("neighbors", torch.zeros(self.num_items, self.top_k, dtype=torch.int32))
         self.register_buffer("similarities", torch.zeros(self.num_items, self.top_k))

@@ -71,7 +71,7 @@ class TwoTower(NextItemRetriever):
         """(B, D)."""
         history = history_of(batch)
         state = last_steps(self.gru(self.step_vectors(batch), history.offsets), history)
-        out: Tensor = self.of_query(torch.cat([state, *reversed(self.side_vectors(batch))], dim=1))
+        out: Tensor = self.of_query(torch.cat([state, *self.side_vectors(batch)], dim=1))
         return out
 
     def encode_items(self, items: Tensor | None = None) -> Tensor:

@@ -70,7 +70,7 @@ class RequestBatches:
         self.memory, self.encoders, self.max_history = memory, encoders, max_history
         self._of_user = encoders.columns("user", memory.users) if memory.users is not None else {}
         self._of_event = encoders.columns("context", memory.context) if memory.context is not None else {}
-        self._nobody = {name: _missing(encoders, group) for group in ("user", "context") for name in [group]}
+        self._nobody = {group: _missing(encoders, group) for group in ("user", "context")}
 
     def batches(self, requests: Requests, size: int) -> Iterator[tuple[Ints, Requests, Batch]]:
         """Numbers of the requests, the requests, and their batch, some at a time."""
