@@ -30,7 +30,7 @@ class MF(Retriever):
     that scores stay inner products.
 
     A user whom training never saw gets the vector that explains the given history best, by ridge regression over the
-    item vectors (see `intarsia.nn.fold_in`).
+    item vectors (see `intarsia.nn.fold_in`), and a bias of 0.
 
     Source: Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems (2009), eq. 1 and 4;
     `objective: bpr` is Rendle et al., BPR (UAI 2009); `objective: mse` with biases is the SVD of the Netflix prize.
@@ -78,10 +78,10 @@ class MF(Retriever):
 
     def _folded(self, batch: Batch) -> Tensor:
         history = history_of(batch)
-        found = fold_in(self.items.weight, history.values, history.offsets)
-        if self.biases:
-            found[:, -1] = 0.0
-        return found
+        if not self.biases:
+            return fold_in(self.items.weight, history.values, history.offsets)
+        found = fold_in(self.items.weight[:, :-1], history.values, history.offsets)
+        return torch.cat([found, torch.zeros_like(found[:, :1])], dim=1)
 
     def encode_items(self, items: Tensor | None = None) -> Tensor:
         """(..., D)."""
@@ -91,18 +91,19 @@ class MF(Retriever):
         return torch.cat([vectors, torch.ones_like(vectors[..., :1])], dim=-1)
 
     def losses(self, predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The objective, and the penalty on the vectors that it looked at."""
+        """The objective, and the penalty on the vectors and biases that it looked at; the mean has none."""
         if not self.l2:
             return super().losses(predictions, batch)
-        looked_up = [predictions["queries"]]
+        queries = predictions["queries"]
+        looked_up = [torch.cat([queries[:, :-2], queries[:, -1:] - self.mean], dim=1) if self.biases else queries]
 
         def encode(items: Tensor | None) -> Tensor:
             vectors = self.encode_items(items)
             if items is not None:
-                looked_up.append(vectors)
+                looked_up.append(vectors[..., :-1] if self.biases else vectors)
             return vectors
 
-        scorer = FactorScorer(predictions["queries"], encode, num_items=self.num_items)
+        scorer = FactorScorer(queries, encode, num_items=self.num_items)
         out: dict[str, Tensor] = self.objective(scorer, self.positives(batch))
         squares = sum((vectors.square().sum() for vectors in looked_up), torch.zeros(()))
         out["l2"] = self.l2 * squares / (2 * max(batch.size, 1))
