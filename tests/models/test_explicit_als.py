@@ -18,6 +18,7 @@ import intarsia
 from intarsia.core.errors import DataError
 from intarsia.data.schema import Schema
 from intarsia.models.explicit_als import ExplicitALS
+from intarsia.recommender.pipeline import short_form
 from intarsia.recommender.recommender import Recommender
 
 Array = npt.NDArray[np.float64]
@@ -208,3 +209,12 @@ def test_a_log_without_ratings_is_refused() -> None:
     assert str(caught.value) == (
         "ExplicitALS learns ratings. Received: a log without log.rating_field. Name the column, or use ALS."
     )
+
+
+def test_the_short_form_keeps_ratings_of_every_height() -> None:
+    """Data sets that take low ratings for dislikes would leave the high ones alone."""
+    log = short_form("ExplicitALS", "ml-100k").config.data_config.log
+    assert log is not None
+    assert log.positive_rating is None
+    assert log.rating_field == "rating"
+    assert short_form("ALS", "ml-100k").config.data_config.log.positive_rating == 4  # type: ignore[union-attr]

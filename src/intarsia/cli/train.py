@@ -45,20 +45,22 @@ def train(
         raise typer.BadParameter("--resume goes on with a run and --overwrite throws it away. Give one of them.")
     more = ["export_config.refit=true"] if refit else []
     loaded = load_any(pipeline, [*(overrides or []), *(sets or []), *more], data)
+    from intarsia.cli.fetching import bar
     from intarsia.cli.output import print_json, speaks
     from intarsia.recommender.fit import run
     from intarsia.training.progress import make_reporter
 
     if speaks():
         tell_notices(loaded)
-    fitted = run(
-        loaded,
-        run_dir=run_dir,
-        resume=resume,
-        overwrite=overwrite,
-        reporter=make_reporter() if speaks() and not (quiet or json) else None,
-        tensorboard=tensorboard,
-    )
+    with bar(speaks() and not (quiet or json)):
+        fitted = run(
+            loaded,
+            run_dir=run_dir,
+            resume=resume,
+            overwrite=overwrite,
+            reporter=make_reporter() if speaks() and not (quiet or json) else None,
+            tensorboard=tensorboard,
+        )
     if speaks():
         if json:
             print_json(_as_json(fitted))
