@@ -1,6 +1,6 @@
 """Writes a table of MovieLens-1M's films with the first of each film's genres, out of the publisher's movies.dat.
 
-    python reproduce/ml1m_genres.py data/ml-1m/movies.dat ml1m_genres.csv
+python reproduce/ml1m_genres.py data/ml-1m/movies.dat ml1m_genres.csv
 """
 
 from __future__ import annotations

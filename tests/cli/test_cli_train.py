@@ -77,7 +77,7 @@ def test_unknown_model_and_data_set(call) -> None:
     assert "Did you mean `DeepFM`?" in model.err
     data = call("train", "DeepFM", "--data", "ml-100")
     assert data.code == 3
-    assert "Did you mean ml-100k?" in data.err
+    assert "Did you mean ml-100k or " in data.err
 
 
 def test_missing_data_name_the_folder(call, folder: Path) -> None:

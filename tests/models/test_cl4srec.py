@@ -88,9 +88,7 @@ def views_of(batch: Batch, **options: Any) -> list[list[list[int]]]:
     (steps, offsets), *views = model.given
     assert torch.equal(steps[:, 0].long(), history.values)
     assert torch.equal(offsets, history.offsets)
-    rows = [
-        [steps[a:b, 0].long().tolist() for a, b in pairwise(offsets.tolist())] for steps, offsets in views
-    ]
+    rows = [[steps[a:b, 0].long().tolist() for a, b in pairwise(offsets.tolist())] for steps, offsets in views]
     flat = [row for view in rows for row in view]
     assert len(flat) == 2 * len(history)
     return [flat[b :: len(history)] for b in range(len(history))]
@@ -153,15 +151,15 @@ def test_the_two_views_of_a_history_are_drawn_apart() -> None:
 
 def test_the_contrast_by_hand() -> None:
     """Views of three users that are their histories: 2 positives a user, 2 (3 - 1) negatives each."""
-    model = cl4srec(**OFF, contrast_weight=0.3, temperature=0.5)
+    model = cl4srec(**OFF, contrast_weight=0.3, temperature=5.0)
     nn.init.normal_(model.items.table.weight)
     with torch.no_grad():
         out = model(THREE)
         states = model.encode_queries(THREE).double()
     total = 0.0
     for user in range(3):
-        positive = math.exp(float(states[user] @ states[user]) / 0.5)
-        others = [math.exp(float(states[user] @ states[v]) / 0.5) for v in range(3) if v != user]
+        positive = math.exp(float(states[user] @ states[user]) / 5.0)
+        others = [math.exp(float(states[user] @ states[v]) / 5.0) for v in range(3) if v != user]
         total += 2 * -math.log(positive / (positive + 2 * sum(others)))
     assert model.losses(out, THREE)["contrast"].item() == pytest.approx(0.3 * total / 6, rel=1e-4)
 

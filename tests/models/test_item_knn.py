@@ -71,17 +71,15 @@ def cosines(matrix: Array, shrink: float = 0.0) -> Array:
 
 def test_cosines_by_hand() -> None:
     """An item that a user took twice counts once; nothing is similar to item 4, and no item to itself."""
-    root6, root3 = 6**0.5, 3**0.5
-    assert np.allclose(
-        similarities(item_knn()),
-        [
-            [0, 2 / 3, 1 / root6, 1 / root3, 0],
-            [2 / 3, 0, 2 / root6, 0, 0],
-            [1 / root6, 2 / root6, 0, 0, 0],
-            [1 / root3, 0, 0, 0, 0],
-            [0, 0, 0, 0, 0],
-        ],
-    )
+    root6, root3 = float(np.sqrt(6)), float(np.sqrt(3))
+    expected: list[list[float]] = [
+        [0, 2 / 3, 1 / root6, 1 / root3, 0],
+        [2 / 3, 0, 2 / root6, 0, 0],
+        [1 / root6, 2 / root6, 0, 0, 0],
+        [1 / root3, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0],
+    ]
+    assert np.allclose(similarities(item_knn()), expected)
 
 
 def test_the_shrink_is_added_to_the_divisor() -> None:

@@ -232,7 +232,9 @@ def test_the_moment_of_a_step_changes_the_query() -> None:
         return Batch({**batch.features, f"{HISTORY}/price": Dense(torch.tensor(prices).unsqueeze(1))}, size=1)
 
     with torch.no_grad():
-        one, two, three = (model.encode_queries(priced(*p)) for p in ((1.0, 2.0, 3.0), (1.0, 2.0, 4.0), (2.0, 2.0, 2.0)))
+        one, two, three = (
+            model.encode_queries(priced(*p)) for p in ((1.0, 2.0, 3.0), (1.0, 2.0, 4.0), (2.0, 2.0, 2.0))
+        )
     assert not torch.allclose(one, two, atol=1e-4)
     # The two steps of item 1 are one node, whose moment is their mean.
     assert torch.allclose(one, three, atol=1e-6)

@@ -57,7 +57,7 @@ def test_rows_solve_their_normal_equations(
     size = sum(map(len, ROWS))
     vectors, ridge, gram = numbers(COUNT, WIDTH), torch.linspace(0.1, 0.9, len(ROWS)).double(), torch.eye(WIDTH) * 0.3
     weights, targets = numbers(size, seed=1).exp(), numbers(size, seed=2)
-    parts = {"weights": weights if weighted else None, "targets": targets if targeted else None}
+    parts: dict[str, Any] = {"weights": weights if weighted else None, "targets": targets if targeted else None}
     expected = direct(
         vectors.numpy(),
         ridge.numpy(),
