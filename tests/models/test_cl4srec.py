@@ -11,9 +11,11 @@ import pytest
 import torch
 from retrieval_contract import RetrieverContract
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from intarsia.core.batch import Batch, Dense, Jagged
+from intarsia.core.batch import Batch, Dense, Feature, Jagged
 from intarsia.core.batch_names import HISTORY, TARGET, USER
+from intarsia.core.errors import ConfigError
 from intarsia.data.schema import Schema
 from intarsia.models.cl4srec import CL4SRec
 from intarsia.models.sasrec import SASRec
@@ -30,8 +32,6 @@ class TestCL4SRec(RetrieverContract):
     learning_rate = 0.01
 
     def test_other_rates_than_shares_are_refused(self) -> None:
-        from intarsia.core.errors import ConfigError
-
         with pytest.raises(ConfigError, match=r"cl4srec\.crop_rate: .*received 1\.5"):
             self.config(cl4srec={"crop_rate": 1.5})
 
@@ -58,7 +58,11 @@ def batch_of(*histories: Sequence[int]) -> Batch:
     values = torch.tensor([item for history in histories for item in history], dtype=torch.int64)
     steps = Jagged(values, lengths.cumsum(0))
     users = Dense(torch.arange(len(histories)))
-    features = {USER: users, HISTORY: steps, TARGET: Jagged((values + 1) % NUM_ITEMS, steps.offsets)}
+    features: dict[str, Feature] = {
+        USER: users,
+        HISTORY: steps,
+        TARGET: Jagged((values + 1) % NUM_ITEMS, steps.offsets),
+    }
     return Batch(features, size=len(histories))
 
 
@@ -264,16 +268,20 @@ def test_a_gradient_of_the_contrast_reaches_the_mask_and_the_items() -> None:
         assert gradient.abs().sum() > 0
 
 
+class Count(TorchDispatchMode):
+    """Counts operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
+
+
 def test_a_step_calls_no_row_by_itself() -> None:
     """The number of operations of a training step does not grow with the batch."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Count(TorchDispatchMode):
-        calls = 0
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.calls += 1
-            return func(*args, **(kwargs or {}))
 
     calls = []
     model = cl4srec()

@@ -26,8 +26,8 @@ Array = npt.NDArray[np.float64]
 
 SESSION = [1, 2, 3, 2, 4]
 # Nodes 1, 2, 3, 4; edges 1>2, 2>3, 3>2, 2>4. Two edges leave 2 and two reach it.
-FROM_BEFORE = [[0, 0, 0, 0], [0.5, 0, 0.5, 0], [0, 1, 0, 0], [0, 1, 0, 0]]
-FROM_BEHIND = [[0, 1, 0, 0], [0, 0, 0.5, 0.5], [0, 1, 0, 0], [0, 0, 0, 0]]
+FROM_BEFORE: list[list[float]] = [[0, 0, 0, 0], [0.5, 0, 0.5, 0], [0, 1, 0, 0], [0, 1, 0, 0]]
+FROM_BEHIND: list[list[float]] = [[0, 1, 0, 0], [0, 0, 0.5, 0.5], [0, 1, 0, 0], [0, 0, 0, 0]]
 
 
 class TestSRGNN(RetrieverContract):

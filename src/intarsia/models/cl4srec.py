@@ -37,8 +37,9 @@ class CL4SRec(SASRec):
     Source: Xie et al., Contrastive Learning for Sequential Recommendation (ICDE 2022), sections 3.2 to 3.4, equations
     3 to 10, with gamma (mask), eta (crop) and beta (reorder).
 
-    Departures: a crop leaves at least one step. The default objective is the full softmax; the paper's is
-    `objective: bce` with one negative.
+    Departures: a crop leaves at least one step. Views are drawn from the steps that are read in training, without the
+    last item to predict, and a mask hides the moment of a step with its item. The default objective is the full
+    softmax; the paper's is `objective: bce` with one negative.
     """
 
     def __init__(

@@ -31,8 +31,10 @@ class SRGNN(NextItemRetriever):
     Source: Wu et al., Session-based Recommendation with Graph Neural Networks (AAAI 2019), equations 1 to 8. All
     weights start uniform between -1/sqrt(D) and 1/sqrt(D).
 
-    Departures: a step that is repeated within a session counts as often in the edges' weights as it comes, as the
-    paper's text has it (its code counts an edge once).
+    Departures: an edge counts as often as it is walked, as the paper's text has it (its code counts it once); incoming
+    edges are divided by those that reach their end, as in its code. The gated unit is cuDNN's: its reset gate comes
+    after the product with the state, and its update gate keeps the state (equations 3 to 5 reset before and keep with
+    1 - z). No L2 penalty by default: `embedding_l2` reaches tables of sampled objectives alone.
     """
 
     def __init__(

@@ -94,7 +94,10 @@ class RetrievalJob:
             self.model.finish(self.data.division)
 
     def measure(self, part: str) -> Evaluation:
-        """Ranking metrics."""
+        """Ranking metrics, of the model with what it needs for strangers."""
+        if isinstance(self.model, Retriever):
+            with torch.no_grad():
+                self.model.finish(self.data.division)
         return self.judge.measure(part)
 
     def whole(self) -> RetrievalJob:

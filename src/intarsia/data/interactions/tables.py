@@ -68,7 +68,8 @@ def log_shape(log: LogConfig, data: DataConfig | None = None) -> Shape:
     """How the log's own files are written: as `log` says, else as `data_config` says."""
     separator, columns, quoting, skip = log.separator, tuple(log.columns), None, False
     if data is not None:
-        if separator is None and "separator" in data.model_fields_set:
+        # A comma is the default, which a resolved pipeline writes out; it is guessed where it is one.
+        if separator is None and data.separator != ",":
             separator = data.separator
         if not columns and not data.with_header:
             columns = tuple(entry.input_name for entry in data.input_fields)
