@@ -103,6 +103,7 @@ class BERT4Rec(NextItemRetriever):
         self.activation = activation_named(activation, num_features=hidden_size)
         self.project_norm = nn.LayerNorm(hidden_size, eps=NORM_EPSILON)
         self.bias = None if objective.similarity == "cosine" else ItemBias(schema.num_items)
+        self.num_biases = 0 if self.bias is None else 1
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`queries`: (M, D + 1), one for each hidden step; `hidden`: (M,) int64 their numbers among the S steps."""

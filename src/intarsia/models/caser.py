@@ -73,6 +73,7 @@ class Caser(SequentialRetriever):
         width = hidden_size * (2 if user_vectors else 1)
         self.output_items = ItemEncoder(schema.num_items, width, std=1.0 / width, features=sides.item)
         self.bias = None if objective.similarity == "cosine" else ItemBias(schema.num_items)
+        self.num_biases = 0 if self.bias is None else 1
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`queries`: (S, 2D + 1), one for each step."""

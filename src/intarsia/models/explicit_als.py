@@ -50,6 +50,8 @@ class ExplicitALS(FactorSolver):
 
     reads = frozenset({"user", "history"})
 
+    num_biases = 2
+
     def __init__(
         self,
         *,

@@ -38,6 +38,8 @@ class GMF(NCF):
     is on the rows of the pairs of a batch.
     """
 
+    num_biases = 1
+
     def __init__(
         self,
         *,

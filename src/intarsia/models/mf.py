@@ -27,7 +27,8 @@ class MF(Retriever):
         score(u, i) = <p_u, q_i> + b_u + b_i + mean
 
     Shapes: users (B,) to queries (B, D), with biases (B, D + 2): the biases are further numbers of the vectors, so
-    that scores stay inner products.
+    that scores stay inner products. `l2` counts the vectors of users, positives and negatives of each pair; from some
+    65,000 negatives in a batch on each distinct item once, and under the full softmax those of users alone.
 
     A user whom training never saw gets the vector that explains the given history best, by ridge regression over the
     item vectors (see `intarsia.nn.fold_in`), and a bias of 0.
@@ -54,6 +55,7 @@ class MF(Retriever):
         super().__init__()
         self.objective, self.num_items = objective, schema.num_items
         self.biases, self.l2, self.max_history = biases, l2, max_history
+        self.num_biases = 2 if biases else 0
         width = hidden_size + int(biases)
         self.users = IdTable(schema.num_users, width, std=init_std, sparse=True)
         self.items = IdTable(schema.num_items, width, std=init_std, sparse=not objective.whole_catalogue)

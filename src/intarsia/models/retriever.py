@@ -35,12 +35,14 @@ class ItemScorer(Model):
         answers_empty: Whether a query without a known user and without a history still gets an answer of the model's
             own. Otherwise popular items are recommended.
         indexable: Whether scores are inner products of vectors, so that an index can search them.
+        num_biases: Numbers at the end of item vectors that are biases or constants, and do not say what items are like.
     """
 
     reads: frozenset[str] = frozenset({"history"})
     answers_empty: ClassVar[bool] = False
     indexable: ClassVar[bool] = False
     max_history: int = 1_000_000
+    num_biases: int = 0
     num_items: int
 
     def catalogue(self) -> Any:

@@ -168,7 +168,8 @@ class RetrievalRecommender(Recommender):
 
     def _alike(self, numbers: Ints, k: int) -> Iterator[tuple[Ints, Tensor, Tensor]]:
         """Items by the cosine of their vectors, some given ones at a time."""
-        vectors = torch.nn.functional.normalize(self.searcher.item_vectors(), dim=1)
+        vectors = self.searcher.item_vectors()
+        vectors = torch.nn.functional.normalize(vectors[:, : vectors.shape[1] - self.model.num_biases], dim=1)
         for start in range(0, len(numbers), REQUESTS):
             own = torch.from_numpy(numbers[start : start + REQUESTS])
             scores = vectors[own] @ vectors.t()
