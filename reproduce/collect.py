@@ -31,7 +31,7 @@ def rows(note: dict[str, Any], published: dict[str, Any]) -> list[list[str]]:
             shown[2] += " (missed)"
         out.append(["", "", "", "", metric, *shown, "", "", "", ""])
     first = [published["protocol"], published["model"], f"`{note['pipeline']}`", str(note["seed"])]
-    costs = [str(note["epochs"]), f"{note['seconds']:.0f}", str(note["threads"]), str(note["peak_mib"])]
+    costs = [str(note["epochs"]), f"{note['seconds']:.0f}", str(note["threads"]), str(note["peak_mib"] or "")]
     out[0] = [*first, *out[0][4:9], *costs]
     return out
 
