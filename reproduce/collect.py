@@ -27,7 +27,8 @@ def rows(note: dict[str, Any], published: dict[str, Any]) -> list[list[str]]:
     for metric, number in published["metrics"].items():
         bar = published.get("bars", {}).get(metric)
         shown = [number_of(test[metric]), number_of(number), number_of(bar), number_of(valid.get(metric))]
-        if bar is not None and (test[metric] > bar if metric in SMALLER else test[metric] < bar):
+        value = round(test[metric], 4)  # as published numbers are
+        if bar is not None and (value > bar if metric in SMALLER else value < bar):
             shown[2] += " (missed)"
         out.append(["", "", "", "", metric, *shown, "", "", "", ""])
     first = [published["protocol"], published["model"], f"`{note['pipeline']}`", str(note["seed"])]
