@@ -12,12 +12,11 @@ from intarsia.backbone.build import Backbone
 from intarsia.backbone.infos import TOP_MLP, BlockInfo, operation_name, source_name
 from intarsia.backbone.layout import Layout, Point, lay_out
 from intarsia.backbone.plan import MAIN, GraphPlan, Source, is_loss
-from intarsia.core.errors import BuildError, MissingExtraError
+from intarsia.core.pictures import check_ending, drawing, save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ENDINGS = (".svg", ".png", ".pdf")
 TITLE, TEXT = 9.0, 7.5
 LINE = 11.5
 PAD = 8.0
@@ -103,16 +102,9 @@ def draw(
         MissingExtraError: matplotlib is not installed.
         BuildError: Another ending.
     """
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise BuildError(f"a picture ends in {', '.join(ENDINGS)}. Received: {path.name}")
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot", "Drawing a model") from error
-    picture = picture_of(backbone, {info.name: info for info in infos}, prediction)
-    with rc_context({"svg.hashsalt": "intarsia", "font.family": "DejaVu Sans"}):
+    path = check_ending(path)
+    with drawing("Drawing a model") as Figure:
+        picture = picture_of(backbone, {info.name: info for info in infos}, prediction)
         _arrange(picture)
         head = 26.0 if title else 0.0
         width = max(picture.layout.width, _text_width(title, TITLE + 1, bold=True)) + 2 * INNER
@@ -125,9 +117,7 @@ def draw(
         if title:
             axes.text(INNER, INNER + 4, title, size=TITLE + 1, weight="bold", va="center", color="#333333")
         _paint(axes, picture, (width - picture.layout.width) / 2, INNER + head)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-        figure.savefig(path, dpi=160, facecolor="white", metadata=metadata)
+        save_picture(figure, path)
     return picture
 
 

@@ -31,8 +31,9 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare the metrics of runs on the same data: intervals, differences, paired tests."""
+    from intarsia.core.pictures import check_ending
     from intarsia.recommender.compare import compare_runs
-    from intarsia.recommender.comparison_plot import check_ending, plot_comparison
+    from intarsia.recommender.comparison_plot import plot_comparison
 
     if image is not None:
         check_ending(image)

@@ -104,11 +104,12 @@ def diversity(
 ) -> None:
     """Measure what diverse lists cost: accuracy against diversity as the weight of the differences grows."""
     from intarsia.cli.output import print_json
+    from intarsia.core.pictures import check_ending
     from intarsia.recommender.diversify import measure_diversity
-    from intarsia.retrieval.diversity_curve import check_ending, plot_diversity
+    from intarsia.retrieval.diversity_curve import CURE, plot_diversity
 
     if plot is not None:
-        check_ending(plot)
+        check_ending(plot, CURE)
     recommender = _load(run, "diversity")
     chosen = _numbers(weights) if weights else None
     curve = measure_diversity(recommender, category, k=k, weights=chosen, part=part)

@@ -6,27 +6,16 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intarsia.core.errors import BuildError, MissingExtraError
+from intarsia.core.pictures import check_ending, drawing, save_picture
 from intarsia.recommender.compare import ComparedMetric, RunComparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ENDINGS = (".svg", ".png", ".pdf")
 COLUMNS = 4
 """Panels side by side."""
 COLORS = ("#444444", "#2a6f97")
 """Of the first run, and of the others."""
-
-
-def check_ending(path: str | Path) -> None:
-    """Refuses a file that is no picture, before any work is done.
-
-    Raises:
-        BuildError: Another ending than .svg, .png, .pdf.
-    """
-    if Path(path).suffix.lower() not in ENDINGS:
-        raise BuildError(f"a picture ends in {', '.join(ENDINGS)}. Received: {Path(path).name}")
 
 
 def plot_comparison(comparison: RunComparison, path: str | Path) -> None:
@@ -42,18 +31,12 @@ def plot_comparison(comparison: RunComparison, path: str | Path) -> None:
         MissingExtraError: matplotlib is not installed.
         BuildError: Another ending.
     """
-    path = Path(path)
-    check_ending(path)
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot", "Drawing a comparison") from error
+    path = check_ending(path)
     count = len(comparison.metrics)
     columns = min(COLUMNS, count)
     lines = math.ceil(count / columns)
     height = 0.9 + 0.32 * len(comparison.runs)
-    with rc_context({"svg.hashsalt": "intarsia", "font.family": "DejaVu Sans", "font.size": 8}):
+    with drawing("Drawing a comparison", text_size=8) as Figure:
         figure = Figure(figsize=(1.6 + 2.6 * columns, 0.5 + lines * height), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
         for axes, metric in zip(panels, comparison.metrics):
@@ -65,9 +48,7 @@ def plot_comparison(comparison: RunComparison, path: str | Path) -> None:
         if comparison.paired:
             text += f"; bars: {comparison.confidence:.0%} intervals; p: paired test of the difference to the first run"
         figure.suptitle(text, size=8)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-        figure.savefig(path, dpi=160, facecolor="white", metadata=metadata)
+        save_picture(figure, path)
 
 
 def _panel(axes: Axes, metric: ComparedMetric, runs: tuple[str, ...]) -> None:

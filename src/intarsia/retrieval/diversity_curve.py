@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from intarsia.core.batch import Jagged
-from intarsia.core.errors import BuildError, DataError, MissingExtraError
+from intarsia.core.errors import DataError
+from intarsia.core.pictures import check_ending, drawing, save_picture
 from intarsia.evaluation.ranking.accuracy import accuracy
 from intarsia.evaluation.ranking.queries import NOT_FOUND, Ranked
 from intarsia.retrieval.diversity import Categories, Difference, as_difference, list_diversity, rerank_diverse
 
+CURE = ". Name another file."
+"""What is said to a file that is no picture."""
 NUMBERS = 1 << 20
 """Candidates that are re-ranked at a time."""
-ENDINGS = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,8 @@ def plot_diversity(curve: DiversityCurve, path: str | Path, *, title: str = "") 
         MissingExtraError: matplotlib is not installed.
         BuildError: Another ending.
     """
-    path = Path(path)
-    check_ending(path)
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot", "Drawing a curve") from error
-    with rc_context({"svg.hashsalt": "intarsia", "font.family": "DejaVu Sans", "font.size": 9}):
+    path = check_ending(path, CURE)
+    with drawing("Drawing a curve", text_size=9) as Figure:
         figure = Figure(figsize=(9.0, 3.8), layout="constrained")
         apart = [point.diversity for point in curve.points]
         for axes, name, color in zip(figure.subplots(1, 2), ("recall", "ndcg"), ("#2a6f97", "#b5651d")):
@@ -157,19 +153,7 @@ def plot_diversity(curve: DiversityCurve, path: str | Path, *, title: str = "") 
             f"{curve.num_queries:,} queries, {curve.num_candidates} candidates each; numbers: weight of the differences"
         )
         figure.suptitle(f"{title}\n{text}" if title else text, size=9)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-        figure.savefig(path, dpi=160, facecolor="white", metadata=metadata)
-
-
-def check_ending(path: Path) -> None:
-    """Refuses a picture of a kind that cannot be drawn, before anything is measured.
-
-    Raises:
-        BuildError: The ending is another than .svg, .png, .pdf.
-    """
-    if path.suffix.lower() not in ENDINGS:
-        raise BuildError(f"a picture ends in {', '.join(ENDINGS)}. Received: {path.name}. Name another file.")
+        save_picture(figure, path)
 
 
 def _part(targets: Jagged, start: int, stop: int) -> Jagged:

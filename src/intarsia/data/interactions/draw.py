@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intarsia.core.errors import DataError, MissingExtraError
+from intarsia.core.errors import DataError
+from intarsia.core.pictures import check_ending, drawing, save_picture
 from intarsia.data.interactions.describe import Description
 from intarsia.data.interactions.interactions import Interactions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ENDINGS = (".svg", ".png", ".pdf")
 _BLUE, _BROWN = "#2a6f97", "#b5651d"
 
 
@@ -31,18 +31,11 @@ def draw_log(log: Interactions, facts: Description, path: str | Path, *, title: 
         MissingExtraError: matplotlib is not installed.
         DataError: Another ending.
     """
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise DataError(f"a picture ends in {', '.join(ENDINGS)}. Received: {path.name}. Rename it.")
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot", "Drawing a log") from error
+    path = check_ending(path, ". Rename it.", DataError)
     panels = [_popularity, _lengths]
     panels += [_times] if log.times is not None and facts.span is not None and facts.span[0] < facts.span[1] else []
     panels += [_ratings] if log.ratings is not None else []
-    with rc_context({"svg.hashsalt": "intarsia", "font.family": "DejaVu Sans", "font.size": 9}):
+    with drawing("Drawing a log", text_size=9) as Figure:
         rows = (len(panels) + 1) // 2
         figure = Figure(figsize=(9.0, 3.4 * rows), layout="constrained")
         places = figure.subplots(rows, 2, squeeze=False).ravel()
@@ -54,9 +47,7 @@ def draw_log(log: Interactions, facts: Description, path: str | Path, *, title: 
             axes.set_axis_off()
         text = f"{facts.users:,} users, {facts.items:,} items, {facts.interactions:,} interactions"
         figure.suptitle(f"{title}\n{text}" if title else text, size=9)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-        figure.savefig(path, dpi=160, facecolor="white", metadata=metadata)
+        save_picture(figure, path)
 
 
 def _popularity(axes: Axes, log: Interactions, facts: Description) -> None:
