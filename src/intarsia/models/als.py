@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Annotated, Literal
 
 import torch
@@ -12,43 +11,13 @@ from intarsia.core.batch import Batch
 from intarsia.core.params import Param
 from intarsia.data.interactions.splits import Division
 from intarsia.data.schema import Schema
-from intarsia.models.retriever import Vectors, interest_scores
+from intarsia.models.retriever import VectorScorer
 from intarsia.models.rows import distinct_history, tensors, training_matrix
 from intarsia.models.solver import Solver
 from intarsia.nn.least_squares import group_rows, solve_rows
 
 
-class FactorSolver(Solver):
-    """Scores by the inner product of a query's and an item's vector, in double precision."""
-
-    indexable = True
-
-    @abstractmethod
-    def encode_queries(self, batch: Batch) -> Tensor:
-        """(B, D) float64."""
-
-    @abstractmethod
-    def encode_items(self, items: Tensor | None = None) -> Tensor:
-        """(..., D) vectors of the given items, or (N, D) of the whole catalogue."""
-
-    def catalogue(self) -> Vectors:
-        """Vectors of all items."""
-        return Vectors(self.encode_items().double())
-
-    def queries(self, batch: Batch) -> Tensor:
-        """Vectors of the queries."""
-        return self.encode_queries(batch)
-
-    def score_block(self, queries: Tensor, catalogue: Vectors, start: int, stop: int) -> Tensor:
-        """Products, rounded to single precision."""
-        return interest_scores(queries, catalogue.items[start:stop])
-
-    def score_pairs(self, queries: Tensor, catalogue: Vectors, items: Tensor) -> Tensor:
-        """(B, M) products."""
-        return torch.einsum("bd,bmd->bm", queries, catalogue.items[items.clamp(min=0)]).float()
-
-
-class ALS(FactorSolver):
+class ALS(VectorScorer, Solver):
     """User and item vectors whose products are near 1 for what was taken and near 0 for everything else.
 
     Looks at the whole catalogue without drawing negatives, and is fitted in seconds to minutes. Tuned well it is hard

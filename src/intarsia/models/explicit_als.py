@@ -14,15 +14,16 @@ from intarsia.core.errors import DataError
 from intarsia.core.params import Param
 from intarsia.data.interactions.splits import Division
 from intarsia.data.schema import Schema
-from intarsia.models.als import FactorSolver
+from intarsia.models.retriever import VectorScorer
 from intarsia.models.rows import distinct_history, tensors, training_matrix
+from intarsia.models.solver import Solver
 from intarsia.nn.least_squares import group_rows, solve_rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-class ExplicitALS(FactorSolver):
+class ExplicitALS(VectorScorer, Solver):
     """User and item vectors whose products, with biases, are the ratings that were given.
 
     For ratings to be foretold (`rmse`), fitted in seconds without a learning rate. To rank what somebody will take

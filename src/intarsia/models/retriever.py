@@ -73,8 +73,52 @@ class Vectors:
     items: Tensor
 
 
-class Retriever(ItemScorer):
-    """Embeds queries and items; a score is their inner product, with several vectors a query the largest.
+class VectorScorer(ItemScorer):
+    """A score is the inner product of a query's and an item's vector, with several vectors a query the largest.
+
+    Products are computed in double precision and rounded to single, so that the size of a block cannot change them.
+    """
+
+    indexable = True
+
+    @property
+    def cosine(self) -> bool:
+        """Whether scores are cosines: both vectors are scaled to length 1."""
+        return False
+
+    @abstractmethod
+    def encode_queries(self, batch: Batch) -> Tensor:
+        """(B, D), or (B, K, D) for K interests."""
+
+    @abstractmethod
+    def encode_items(self, items: Tensor | None = None) -> Tensor:
+        """(..., D) vectors of the given items, or (N, D) of the whole catalogue."""
+
+    def catalogue(self) -> Vectors:
+        """Vectors of all items, of length 1 where scores are cosines."""
+        return Vectors(self._directed(self.encode_items()).double())
+
+    def queries(self, batch: Batch) -> Tensor:
+        """Vectors of the queries in double precision."""
+        return self._directed(self.encode_queries(batch)).double()
+
+    def _directed(self, vectors: Tensor) -> Tensor:
+        return functional.normalize(vectors, dim=-1) if self.cosine else vectors
+
+    def score_block(self, queries: Tensor, catalogue: Vectors, start: int, stop: int) -> Tensor:
+        """(B, stop - start) products."""
+        return interest_scores(queries, catalogue.items[start:stop])
+
+    def score_pairs(self, queries: Tensor, catalogue: Vectors, items: Tensor) -> Tensor:
+        """(B, M) scores of each query's own items."""
+        vectors = catalogue.items[items.clamp(min=0)]  # (B, M, D)
+        if queries.dim() == 2:
+            return torch.einsum("bd,bmd->bm", queries, vectors).float()
+        return torch.einsum("bkd,bmd->bkm", queries, vectors).amax(dim=1).float()
+
+
+class Retriever(VectorScorer):
+    """Learns the vectors of queries and items, and scores by them.
 
     What a model adds is `encode_queries` and `encode_items`. Objectives, negatives, full ranking, indexes, filters of
     seen items and re-ranking are written once for all.
@@ -90,7 +134,6 @@ class Retriever(ItemScorer):
     pads: ClassVar[bool] = False
     default_objective: ClassVar[Spec] = "softmax"
     default_negatives: ClassVar[Spec] = "uniform"
-    indexable = True
     objective: Objective
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -125,16 +168,6 @@ class Retriever(ItemScorer):
         """Further arguments of the constructor that the configuration decides."""
         return {}
 
-    # What a model adds
-
-    @abstractmethod
-    def encode_queries(self, batch: Batch) -> Tensor:
-        """(B, D), or (B, K, D) for K interests."""
-
-    @abstractmethod
-    def encode_items(self, items: Tensor | None = None) -> Tensor:
-        """(..., D) vectors of the given items, or (N, D) of the whole catalogue."""
-
     def scorer(self, queries: Tensor) -> Scorer:
         """The scores of (P, D) queries, as objectives ask for them."""
         return FactorScorer(queries, self.encode_items, num_items=self.num_items)
@@ -159,34 +192,10 @@ class Retriever(ItemScorer):
         """The items to find, in the order of the queries."""
         return positives_of(batch)
 
-    # Scoring
-
-    def catalogue(self) -> Vectors:
-        """Vectors of all items, of length 1 where scores are cosines."""
-        return Vectors(self._directed(self.encode_items()).double())
-
-    def queries(self, batch: Batch) -> Tensor:
-        """Vectors of the queries in double precision."""
-        return self._directed(self.encode_queries(batch)).double()
-
-    def _directed(self, vectors: Tensor) -> Tensor:
-        return functional.normalize(vectors, dim=-1) if self.cosine else vectors
-
     @property
     def cosine(self) -> bool:
         """Whether scores are cosines: the objective is one of them."""
         return self.objective.similarity == "cosine"
-
-    def score_block(self, queries: Tensor, catalogue: Vectors, start: int, stop: int) -> Tensor:
-        """Products in double precision, rounded to single, so that the size of a block cannot change them."""
-        return interest_scores(queries, catalogue.items[start:stop])
-
-    def score_pairs(self, queries: Tensor, catalogue: Vectors, items: Tensor) -> Tensor:
-        """(B, M) scores of each query's own items."""
-        vectors = catalogue.items[items.clamp(min=0)]  # (B, M, D)
-        if queries.dim() == 2:
-            return torch.einsum("bd,bmd->bm", queries, vectors).float()
-        return torch.einsum("bkd,bmd->bkm", queries, vectors).amax(dim=1).float()
 
 
 def interest_scores(queries: Tensor, items: Tensor) -> Tensor:

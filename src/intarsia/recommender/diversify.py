@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from intarsia.core.errors import DataError
 from intarsia.data.interactions.views import QueryView
 from intarsia.evaluation.evaluate import evaluating
 from intarsia.evaluation.ranking import categories_of
-from intarsia.nn.top_k import mask_, running_top_k
+from intarsia.nn.top_k import running_top_k
 from intarsia.recommender.fallback import Answers
 from intarsia.recommender.log_data import LogData, open_log_data
 from intarsia.recommender.memory import Memory
-from intarsia.recommender.search import BLOCK, Searcher
+from intarsia.recommender.search import Searcher
 from intarsia.retrieval.diversity import CategoryDifference
 from intarsia.retrieval.diversity_curve import DiversityCurve, diversity_curve
 
@@ -90,13 +90,10 @@ def measure_diversity(
     if part not in opened.division.queries:
         have = ", ".join(opened.division.queries) or "none"
         raise DataError(f"the data have no part `{part}` to measure. Received: {have}. Set data_config.split.")
-    scores, items, targets = _lists(recommender.searcher, opened, part, pool_size(k), _filters(recommender))
+    filters = recommender.config.eval_config.protocol.filter_seen
+    scores, items, targets = _lists(recommender.searcher, opened, part, pool_size(k), filters)
     chosen = _weights(scores, k) if weights is None else list(weights)
     return diversity_curve(scores, items, targets, difference, k, chosen)
-
-
-def _filters(recommender: RetrievalRecommender) -> bool:
-    return recommender.config.eval_config.protocol.filter_seen
 
 
 def _lists(
@@ -116,7 +113,7 @@ def _lists(
             rows = order[start : start + searcher.size]
             answers = Answers(model, catalogue, popularity, view.take(rows).to(searcher.device))
             seen = _without(view.seen(rows), view.targets(rows), total) if filter_seen else None
-            best = running_top_k(_blocks(answers, total, seen), depth)
+            best = running_top_k(answers.blocks(seen), depth)
             scores.append(best[0])
             items.append(best[1])
     return torch.cat(scores), torch.cat(items), view.targets(order)
@@ -130,14 +127,6 @@ def _without(seen: Jagged, targets: Jagged, total: int) -> Jagged:
     kept = ~torch.isin(keys, found)
     before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
     return Jagged(seen.values[kept], before[seen.offsets])
-
-
-def _blocks(answers: Answers, total: int, seen: Jagged | None) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, total, BLOCK):
-        scores = answers.block(start, min(start + BLOCK, total)).float().cpu().clone()
-        if seen is not None:
-            mask_(scores, start, seen)
-        yield start, scores
 
 
 def _weights(scores: Tensor, k: int) -> list[float]:

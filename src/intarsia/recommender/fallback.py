@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,17 +11,32 @@ from torch import Tensor
 from intarsia.core.batch import Batch, Dense, Jagged
 from intarsia.core.batch_names import HISTORY, USER
 from intarsia.models.retriever import ItemScorer
+from intarsia.nn.top_k import mask_
+
+BLOCK = 8192
+"""Items scored at a time."""
+
+
+def knows_nothing(model: ItemScorer, histories: Jagged, known: Tensor) -> Tensor:
+    """(B,) bool: queries of which nothing is there that the model reads.
+
+    Args:
+        model: The model.
+        histories: The history of each query, cut or whole.
+        known: (B,) bool: whether training saw the user.
+    """
+    nothing = histories.lengths == 0
+    if model.answers_empty:
+        return torch.zeros_like(nothing)
+    return nothing & ~known if "user" in model.reads else nothing
 
 
 def unanswerable(model: ItemScorer, batch: Batch) -> Tensor:
     """(B,) bool: queries of which the batch holds nothing that the model reads."""
-    if model.answers_empty:
-        return torch.zeros(batch.size, dtype=torch.bool)
     history, user = batch.features[HISTORY], batch.features[USER]
     assert isinstance(history, Jagged)
     assert isinstance(user, Dense)
-    nothing = history.lengths == 0
-    return nothing & (user.values < 0) if "user" in model.reads else nothing
+    return knows_nothing(model, history, user.values >= 0)
 
 
 class Answers:
@@ -52,3 +68,25 @@ class Answers:
         if self.empty is None:
             return scores
         return torch.where(self.empty, self.popularity.to(scores)[items.clamp(min=0)], scores)
+
+    def blocks(
+        self, seen: Jagged | None = None, outside: Tensor | None = None, size: int = BLOCK
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Scores of the whole catalogue, some items at a time, on the CPU.
+
+        Args:
+            seen: For each query the items that get -inf.
+            outside: (N,) bool: items that get -inf for all.
+            size: Items at a time.
+
+        Yields:
+            First item, and (B, size) float32 scores, which the caller may change.
+        """
+        total = len(self.popularity)
+        for start in range(0, total, size):
+            scores = self.block(start, min(start + size, total)).float().cpu().clone()
+            if seen is not None:
+                mask_(scores, start, seen)
+            if outside is not None:
+                scores[:, outside[start : start + size]] = -torch.inf
+            yield start, scores

@@ -15,7 +15,7 @@ from torch import Tensor
 from intarsia.config.schema.retrieval import IndexConfig
 from intarsia.core.errors import CheckpointError, ConfigError, Problem
 from intarsia.core.files import write_json
-from intarsia.models.retriever import ItemScorer, Retriever
+from intarsia.models.retriever import ItemScorer, VectorScorer
 from intarsia.recommender.recommender import find_bundle, read_json
 from intarsia.recommender.requests import Requests
 from intarsia.recommender.search import Searcher
@@ -49,13 +49,12 @@ def check_index(model: ItemScorer, config: IndexConfig, name: str) -> None:
             the number of items or the width of their vectors.
         IntarsiaError: FAISS is not installed.
     """
-    if not model.indexable:
+    if not (model.indexable and isinstance(model, VectorScorer)):
         raise ConfigError(
             f"an index needs a model whose scores are products of vectors. Received: {name}. Remove "
             "export_config.index; all items are scored then."
         )
-    cosine = isinstance(model, Retriever) and model.cosine
-    if config.metric != "inner_product" and not (cosine and config.metric == "cosine"):
+    if config.metric != "inner_product" and not (model.cosine and config.metric == "cosine"):
         raise ConfigError(
             f"an index must rank items as the model does, by inner product. Received: metric {config.metric} for "
             f"{name}. Remove `metric`."
@@ -64,7 +63,7 @@ def check_index(model: ItemScorer, config: IndexConfig, name: str) -> None:
         from intarsia.retrieval.faiss_index import check_settings
 
         with torch.no_grad():
-            width = model.encode_items(torch.zeros(1, dtype=torch.int64)).shape[-1]  # type: ignore[operator]
+            width = model.encode_items(torch.zeros(1, dtype=torch.int64)).shape[-1]
         check_settings(config, model.num_items, width)
 
 

@@ -81,6 +81,10 @@ class Memory:
             names,
         )
 
+    def trained_on(self, users: Ints) -> npt.NDArray[np.bool_]:
+        """Whether users (-1: unknown) have training interactions."""
+        return np.where(users < 0, False, self.trained[np.maximum(users, 0)])
+
     def histories(self, users: Ints, latest: int | None = None) -> tuple[Jagged, Ints]:
         """Items of users (-1: none), the latest ones alone if asked for; and the positions of those in `items`."""
         known = np.maximum(users, 0)

@@ -86,8 +86,7 @@ class RequestBatches:
         lengths = jagged.offsets[1:] - starts
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         index = torch.repeat_interleave(starts - offsets[:-1], lengths) + torch.arange(int(offsets[-1]))
-        trained = np.where(requests.users < 0, False, memory.trained[np.maximum(requests.users, 0)])
-        known = np.where(trained, requests.users, -1)
+        known = np.where(memory.trained_on(requests.users), requests.users, -1)
         features: dict[str, Feature] = {
             USER: Dense(torch.from_numpy(known.astype(np.int64))),
             HISTORY: Jagged(jagged.values[index], offsets),

@@ -96,8 +96,7 @@ class RetrievalJob:
     def measure(self, part: str) -> Evaluation:
         """Ranking metrics, of the model with what it needs for strangers."""
         if isinstance(self.model, Retriever):
-            with torch.no_grad():
-                self.model.finish(self.data.division)
+            self.solve()
         return self.judge.measure(part)
 
     def whole(self) -> RetrievalJob:

@@ -13,15 +13,13 @@ from intarsia.core.batch import Batch
 from intarsia.evaluation.evaluate import evaluating
 from intarsia.models.retriever import ItemScorer, Vectors
 from intarsia.nn.top_k import mask_, running_top_k
-from intarsia.recommender.fallback import Answers, unanswerable
+from intarsia.recommender.fallback import Answers, knows_nothing, unanswerable
 from intarsia.recommender.log_data import SideEncoders
 from intarsia.recommender.memory import Memory
 from intarsia.recommender.requests import RequestBatches, Requests
 from intarsia.retrieval.exhaustive import in_order
 from intarsia.retrieval.index import Index
 
-BLOCK = 8192
-"""Items scored at a time."""
 REQUESTS = 256
 """Requests answered at a time."""
 
@@ -78,18 +76,7 @@ class Searcher:
         self, answers: Answers, part: Requests, k: int, filter_seen: bool, candidates: npt.NDArray[np.bool_] | None
     ) -> tuple[Tensor, Tensor]:
         outside = None if candidates is None else torch.from_numpy(~candidates)
-        total = len(self.memory.item_ids)
-
-        def blocks() -> Iterator[tuple[int, Tensor]]:
-            for start in range(0, total, BLOCK):
-                scores = answers.block(start, min(start + BLOCK, total)).float().cpu().clone()
-                if filter_seen:
-                    mask_(scores, start, part.histories)
-                if outside is not None:
-                    scores[:, outside[start : start + BLOCK]] = -torch.inf
-                yield start, scores
-
-        return running_top_k(blocks(), k)
+        return running_top_k(answers.blocks(part.histories if filter_seen else None, outside), k)
 
     def _searched(self, index: Index, batch: Batch, part: Requests, k: int, filter_seen: bool) -> tuple[Tensor, Tensor]:
         queries = self.model.queries(batch)
@@ -140,11 +127,9 @@ class Searcher:
 
     def unanswerable(self, requests: Requests) -> npt.NDArray[np.bool_]:
         """(R,) requests of which the model knows nothing that it reads."""
-        if self.model.answers_empty:
-            return np.zeros(len(requests), dtype=bool)
-        trained = np.where(requests.users < 0, False, self.memory.trained[np.maximum(requests.users, 0)])
-        nothing: npt.NDArray[np.bool_] = requests.histories.lengths.numpy() == 0
-        return nothing & ~trained if "user" in self.model.reads else nothing
+        known = torch.from_numpy(self.memory.trained_on(requests.users))
+        found: npt.NDArray[np.bool_] = knows_nothing(self.model, requests.histories, known).numpy()
+        return found
 
     def pair_scores(self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64], size: int) -> Tensor:
         """(R,) scores of a user and an item each; what is said of -1 means nothing."""
