@@ -15,7 +15,7 @@ from intarsia.data.interactions.views import QueryView
 from intarsia.evaluation.evaluate import evaluating
 from intarsia.evaluation.ranking import categories_of
 from intarsia.nn.top_k import running_top_k
-from intarsia.recommender.fallback import Answers
+from intarsia.recommender.fallback import answered
 from intarsia.recommender.log_data import LogData, open_log_data
 from intarsia.recommender.memory import Memory
 from intarsia.recommender.search import Searcher
@@ -102,16 +102,12 @@ def _lists(
     """The `depth` best items of the queries of a part: (Q, M) scores and items; and their targets."""
     division, model = data.division, searcher.model
     view = QueryView(division, division.queries[part], max_history=model.max_history, side=data.side)
-    popularity = torch.from_numpy(division.item_counts()).float().to(searcher.device)
     total = division.log.num_items
     # Histories of like length together, so that a batch is little padded.
     order = np.argsort(view.lengths, kind="stable")
-    catalogue = searcher.catalogue()
     scores, items = [], []
     with evaluating(model):
-        for start in range(0, len(order), searcher.size):
-            rows = order[start : start + searcher.size]
-            answers = Answers(model, catalogue, popularity, view.take(rows).to(searcher.device))
+        for rows, answers in answered(model, view, order, searcher.size):
             seen = _without(view.seen(rows), view.targets(rows), total) if filter_seen else None
             best = running_top_k(answers.blocks(seen), depth)
             scores.append(best[0])

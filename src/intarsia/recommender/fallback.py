@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from intarsia.core.batch import Batch, Dense, Jagged
 from intarsia.core.batch_names import HISTORY, USER
+from intarsia.data.interactions.views import QueryView
 from intarsia.models.retriever import ItemScorer
 from intarsia.nn.top_k import mask_
 
@@ -90,3 +93,31 @@ class Answers:
             if outside is not None:
                 scores[:, outside[start : start + size]] = -torch.inf
             yield start, scores
+
+
+def answered(
+    model: ItemScorer, view: QueryView, order: npt.NDArray[np.int64], size: int
+) -> Iterator[tuple[npt.NDArray[np.int64], Answers]]:
+    """Answers to queries of a divided log, some at a time.
+
+    Args:
+        model: The model.
+        view: The queries.
+        order: Numbers of those to answer, in their order.
+        size: Queries at a time.
+
+    Yields:
+        Numbers of the queries, and their answers.
+    """
+    device = device_of(model)
+    catalogue = model.catalogue()
+    popularity = torch.from_numpy(view.division.item_counts()).float().to(device)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        yield rows, Answers(model, catalogue, popularity, view.take(rows).to(device))
+
+
+def device_of(model: ItemScorer) -> torch.device:
+    """Where the model is."""
+    device: torch.device = next(iter(model.state_dict().values())).device
+    return device

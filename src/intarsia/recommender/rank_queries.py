@@ -31,7 +31,7 @@ from intarsia.evaluation.ranking import (
     save_evaluation,
 )
 from intarsia.models.retriever import ItemScorer
-from intarsia.recommender.fallback import Answers
+from intarsia.recommender.fallback import answered
 from intarsia.recommender.log_data import LogData
 
 
@@ -124,18 +124,13 @@ class RankingJudge:
 
     def _batches(self, view: QueryView, part: str) -> Iterator[RankingQueries]:
         """Queries of like length together, so that a batch is little padded."""
-        catalogue = self.model.catalogue()
-        popularity = torch.from_numpy(self.data.division.item_counts()).float()
-        device = next(iter(self.model.state_dict().values())).device
         asked = np.arange(len(view.lengths))
         if part == "valid" and self.config.eval_config.num_examples:
             # Before lengths have a say, which depend on the model: all models are asked for the same users.
             asked = np.sort(np.random.default_rng(0).permutation(asked)[: self.config.eval_config.num_examples])
         order = asked[np.argsort(view.lengths[asked], kind="stable")]
         size = min(self.config.data_config.eval_batch_size, 1024)
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            answers = Answers(self.model, catalogue, popularity, view.take(rows).to(device))
+        for rows, answers in answered(self.model, view, order, size):
             users = view.queries.users[rows]
             index, offsets = window_index(view.queries.target_starts[rows], view.queries.target_ends[rows])
             targets = Jagged(

@@ -13,7 +13,7 @@ from intarsia.core.batch import Batch
 from intarsia.evaluation.evaluate import evaluating
 from intarsia.models.retriever import ItemScorer, Vectors
 from intarsia.nn.top_k import mask_, running_top_k
-from intarsia.recommender.fallback import Answers, knows_nothing, unanswerable
+from intarsia.recommender.fallback import Answers, device_of, knows_nothing, unanswerable
 from intarsia.recommender.log_data import SideEncoders
 from intarsia.recommender.memory import Memory
 from intarsia.recommender.requests import RequestBatches, Requests
@@ -97,8 +97,7 @@ class Searcher:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        device: torch.device = next(iter(self.model.state_dict().values())).device
-        return device
+        return device_of(self.model)
 
     def catalogue(self) -> Vectors | None:
         """What scoring needs to know of all items, computed once."""
