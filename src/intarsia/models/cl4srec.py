@@ -12,7 +12,17 @@ from intarsia.core.params import Param
 from intarsia.data.schema import Schema
 from intarsia.models.base import AUXILIARY
 from intarsia.models.retriever import history_of, rows_and_steps
-from intarsia.models.sasrec import SASRec
+from intarsia.models.sasrec import (
+    Activation,
+    AttentionDropout,
+    Blocks,
+    Dropout,
+    Heads,
+    InnerWidth,
+    Latest,
+    SASRec,
+    Width,
+)
 from intarsia.models.sequential import last_steps
 from intarsia.models.sides import Sides
 from intarsia.nn.auxiliary_loss import nce_loss
@@ -48,14 +58,14 @@ class CL4SRec(SASRec):
         schema: Schema,
         objective: Objective,
         sides: Sides,
-        hidden_size: Annotated[int, Param("D, width of items and steps.", ge=1)] = 64,
-        num_hidden_layers: Annotated[int, Param("Blocks.", ge=1)] = 2,
-        num_heads: Annotated[int, Param("Attention heads of a block.", ge=1)] = 2,
-        max_history: Annotated[int, Param("L, latest steps that are read.", ge=1)] = 50,
-        dropout: Annotated[float, Param("Dropout of inputs and sub-layers.", ge=0, lt=1)] = 0.2,
-        attention_dropout: Annotated[float, Param("Dropout of attention weights.", ge=0, lt=1)] = 0.0,
-        intermediate_size: Annotated[int, Param("Width inside the feed-forward net; 0: D.", ge=0)] = 0,
-        activation: Annotated[str, Param("Activation of the feed-forward net.")] = "relu",
+        hidden_size: Width = 64,
+        num_hidden_layers: Blocks = 2,
+        num_heads: Heads = 2,
+        max_history: Latest = 50,
+        dropout: Dropout = 0.2,
+        attention_dropout: AttentionDropout = 0.0,
+        intermediate_size: InnerWidth = 0,
+        activation: Activation = "relu",
         contrast_weight: Annotated[float, Param("lambda, weight of the contrast.", ge=0)] = 0.1,
         temperature: Annotated[float, Param("tau, divisor of the products of views.", gt=0)] = 1.0,
         crop_rate: Annotated[float, Param("eta, share of the steps that a crop keeps; 1: never.", ge=0, le=1)] = 0.6,

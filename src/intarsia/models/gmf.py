@@ -11,7 +11,7 @@ from intarsia.core.batch import Batch, Dense
 from intarsia.core.batch_names import USER
 from intarsia.core.params import Param
 from intarsia.data.schema import Schema
-from intarsia.models.ncf import NCF
+from intarsia.models.ncf import NCF, Latest, Penalty
 from intarsia.models.retriever import history_of
 from intarsia.nn.fold_in import fold_in
 from intarsia.nn.initializers import initialize_
@@ -46,10 +46,8 @@ class GMF(NCF):
         schema: Schema,
         objective: Objective,
         hidden_size: Annotated[int, Param("D, factors.", ge=1)] = 64,
-        l2: Annotated[
-            float, Param("Strength on the vectors of the pairs: l2 * sum(x^2) / 2 for each pair.", ge=0)
-        ] = 0.0,
-        max_history: Annotated[int, Param("Latest items that describe a user without a vector.", ge=1)] = 1000,
+        l2: Penalty = 0.0,
+        max_history: Latest = 1000,
     ) -> None:
         super().__init__(schema=schema, objective=objective, width=hidden_size, l2=l2, max_history=max_history)
         self.output = nn.Linear(hidden_size, 1)

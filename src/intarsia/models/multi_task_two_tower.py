@@ -14,7 +14,7 @@ from intarsia.core.errors import BuildError, DataError
 from intarsia.core.params import Param
 from intarsia.data.schema import Schema
 from intarsia.models.sides import Sides
-from intarsia.models.two_tower import TwoTower
+from intarsia.models.two_tower import CandidateUnits, Dropout, Latest, QueryUnits, StateWidth, TwoTower, Width
 from intarsia.nn.towers import tower
 from intarsia.objectives.base import weighted_mean
 from intarsia.objectives.retrieval import Objective
@@ -50,17 +50,15 @@ class MultiTaskTwoTower(TwoTower):
         schema: Schema,
         objective: Objective,
         sides: Sides,
-        hidden_size: Annotated[int, Param("D, width of items, queries and candidates.", ge=1)] = 64,
-        gru_size: Annotated[int, Param("Width of the recurrent state; 0: D.", ge=0)] = 0,
-        query_units: Annotated[list[PositiveInt], Param("Hidden layers of the query tower.")] = [128],  # noqa: B006 - read, never changed
-        candidate_units: Annotated[
-            list[PositiveInt], Param("Hidden layers of the candidate tower; none: no tower.")
-        ] = [],  # noqa: B006 - read, never changed
+        hidden_size: Width = 64,
+        gru_size: StateWidth = 0,
+        query_units: QueryUnits = [128],  # noqa: B006 - read, never changed
+        candidate_units: CandidateUnits = [],  # noqa: B006 - read, never changed
         rating_units: Annotated[list[PositiveInt], Param("Hidden layers of the rating net.")] = [128, 64],  # noqa: B006 - read, never changed
         rating_weight: Annotated[float, Param("Weight of the squared error of ratings.", ge=0)] = 1.0,
         retrieval_weight: Annotated[float, Param("Weight of the objective.", ge=0)] = 1.0,
-        dropout: Annotated[float, Param("Dropout of the hidden layers.", ge=0, lt=1)] = 0.0,
-        max_history: Annotated[int, Param("Latest steps that are read.", ge=1)] = 50,
+        dropout: Dropout = 0.0,
+        max_history: Latest = 50,
     ) -> None:
         if not rating_weight and not retrieval_weight:
             raise BuildError(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from intarsia.core.batch import Batch, Dense
 from intarsia.core.batch_names import USER
+from intarsia.core.params import Param
 from intarsia.data.schema import Schema
 from intarsia.models.retriever import Retriever, Spec
 from intarsia.nn.id_table import IdTable
 from intarsia.objectives.retrieval import Objective
 
+# Options that all of them have.
+Penalty = Annotated[float, Param("Strength on the vectors of the pairs: l2 * sum(x^2) / 2 for each pair.", ge=0)]
+Latest = Annotated[int, Param("Latest items that describe a user without a vector.", ge=1)]
 START_STD = 0.01
 """Standard deviation of the vectors at the start, as in the paper."""
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -17,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from intarsia.core.batch import Batch, Dense, Jagged
 from intarsia.core.batch_names import USER
 from intarsia.core.errors import BuildError
+from intarsia.core.params import Param
 from intarsia.data.interactions.splits import Division
 from intarsia.data.interactions.views import user_rows
 from intarsia.data.schema import Schema
@@ -26,6 +29,7 @@ from intarsia.nn.initializers import initialize_
 from intarsia.objectives.retrieval import Objective, Scorer
 from intarsia.objectives.retrieval.products import distinct, rows_at_a_time
 
+Layers = Annotated[list[PositiveInt], Param("Widths of the layers, at least one.")]
 NEIGHBOURS = 10
 """Training users who stand for a user without a row."""
 KEPT_NUMBERS = 1 << 24

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import PositiveInt
-
 from intarsia.core.params import Param
 from intarsia.data.schema import Schema
-from intarsia.models.ncf_net import NetNCF
+from intarsia.models.ncf import Latest, Penalty
+from intarsia.models.ncf_net import Layers, NetNCF
 from intarsia.objectives.retrieval import Objective
 
 
@@ -44,11 +43,9 @@ class NeuMF(NetNCF):
         objective: Objective,
         hidden_size: Annotated[int, Param("D, factors.", ge=1)] = 8,
         layer_size: Annotated[int, Param("Width of the vectors that the layers read.", ge=1)] = 32,
-        hidden_units: Annotated[list[PositiveInt], Param("Widths of the layers, at least one.")] = [32, 16, 8],  # noqa: B006 - read, never changed
-        l2: Annotated[
-            float, Param("Strength on the vectors of the pairs: l2 * sum(x^2) / 2 for each pair.", ge=0)
-        ] = 0.0,
-        max_history: Annotated[int, Param("Latest items that describe a user without a vector.", ge=1)] = 1000,
+        hidden_units: Layers = [32, 16, 8],  # noqa: B006 - read, never changed
+        l2: Penalty = 0.0,
+        max_history: Latest = 1000,
     ) -> None:
         super().__init__(
             schema=schema,

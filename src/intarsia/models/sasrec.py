@@ -14,6 +14,16 @@ from intarsia.models.sides import Sides
 from intarsia.nn.transformer import Packing, TransformerLayer
 from intarsia.objectives.retrieval import Objective
 
+# Options that models which build on this one share.
+Width = Annotated[int, Param("D, width of items and steps.", ge=1)]
+Blocks = Annotated[int, Param("Blocks.", ge=1)]
+Heads = Annotated[int, Param("Attention heads of a block.", ge=1)]
+Latest = Annotated[int, Param("L, latest steps that are read.", ge=1)]
+Dropout = Annotated[float, Param("Dropout of inputs and sub-layers.", ge=0, lt=1)]
+AttentionDropout = Annotated[float, Param("Dropout of attention weights.", ge=0, lt=1)]
+InnerWidth = Annotated[int, Param("Width inside the feed-forward net; 0: D.", ge=0)]
+Activation = Annotated[str, Param("Activation of the feed-forward net.")]
+
 
 class SASRec(SequentialRetriever):
     """Causal transformer whose last output is the user's vector.
@@ -41,14 +51,14 @@ class SASRec(SequentialRetriever):
         schema: Schema,
         objective: Objective,
         sides: Sides,
-        hidden_size: Annotated[int, Param("D, width of items and steps.", ge=1)] = 64,
-        num_hidden_layers: Annotated[int, Param("Blocks.", ge=1)] = 2,
-        num_heads: Annotated[int, Param("Attention heads of a block.", ge=1)] = 1,
-        max_history: Annotated[int, Param("L, latest steps that are read.", ge=1)] = 50,
-        dropout: Annotated[float, Param("Dropout of inputs and sub-layers.", ge=0, lt=1)] = 0.2,
-        attention_dropout: Annotated[float, Param("Dropout of attention weights.", ge=0, lt=1)] = 0.0,
-        intermediate_size: Annotated[int, Param("Width inside the feed-forward net; 0: D.", ge=0)] = 0,
-        activation: Annotated[str, Param("Activation of the feed-forward net.")] = "relu",
+        hidden_size: Width = 64,
+        num_hidden_layers: Blocks = 2,
+        num_heads: Heads = 1,
+        max_history: Latest = 50,
+        dropout: Dropout = 0.2,
+        attention_dropout: AttentionDropout = 0.0,
+        intermediate_size: InnerWidth = 0,
+        activation: Activation = "relu",
     ) -> None:
         super().__init__(schema=schema, objective=objective, sides=sides, hidden_size=hidden_size)
         self.max_history = max_history

@@ -19,6 +19,14 @@ from intarsia.nn.recurrent import RecurrentSteps
 from intarsia.nn.towers import tower
 from intarsia.objectives.retrieval import Objective
 
+# Options that models which build on this one share.
+Width = Annotated[int, Param("D, width of items, queries and candidates.", ge=1)]
+StateWidth = Annotated[int, Param("Width of the recurrent state; 0: D.", ge=0)]
+QueryUnits = Annotated[list[PositiveInt], Param("Hidden layers of the query tower.")]
+CandidateUnits = Annotated[list[PositiveInt], Param("Hidden layers of the candidate tower; none: no tower.")]
+Dropout = Annotated[float, Param("Dropout of the hidden layers.", ge=0, lt=1)]
+Latest = Annotated[int, Param("Latest steps that are read.", ge=1)]
+
 
 class TwoTower(NextItemRetriever):
     """A recurrent net over the history, and the context, become the query; id and features become the candidate.
@@ -47,14 +55,12 @@ class TwoTower(NextItemRetriever):
         schema: Schema,
         objective: Objective,
         sides: Sides,
-        hidden_size: Annotated[int, Param("D, width of items, queries and candidates.", ge=1)] = 64,
-        gru_size: Annotated[int, Param("Width of the recurrent state; 0: D.", ge=0)] = 0,
-        query_units: Annotated[list[PositiveInt], Param("Hidden layers of the query tower.")] = [128],  # noqa: B006 - read, never changed
-        candidate_units: Annotated[
-            list[PositiveInt], Param("Hidden layers of the candidate tower; none: no tower.")
-        ] = [],  # noqa: B006 - read, never changed
-        dropout: Annotated[float, Param("Dropout of the hidden layers.", ge=0, lt=1)] = 0.0,
-        max_history: Annotated[int, Param("Latest steps that are read.", ge=1)] = 50,
+        hidden_size: Width = 64,
+        gru_size: StateWidth = 0,
+        query_units: QueryUnits = [128],  # noqa: B006 - read, never changed
+        candidate_units: CandidateUnits = [],  # noqa: B006 - read, never changed
+        dropout: Dropout = 0.0,
+        max_history: Latest = 50,
     ) -> None:
         super().__init__(
             schema=schema, objective=objective, sides=sides, hidden_size=hidden_size, reads_user=True, moment=True
