@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from arrays import array
 from retrieval_contract import RetrieverContract
-from tower_batches import SIDES, array, batch_of, described, layers_by_hand, tower_model
+from tower_batches import SIDES, batch_of, described, layers_by_hand, tower_model
 
 from intarsia.models.dssm import DSSM
 from intarsia.nn.mlp import DenseLayer

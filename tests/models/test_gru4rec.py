@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from arrays import Array, array, batch_of
 from retrieval_contract import RetrieverContract
-from torch import Tensor, nn
+from torch import nn
 
-from intarsia.core.batch import Batch, Dense, Jagged
-from intarsia.core.batch_names import HISTORY, USER
 from intarsia.data.schema import Schema
 from intarsia.models.gru4rec import GRU4Rec
 from intarsia.models.sides import Sides
 from intarsia.objectives.retrieval import build_objective
-
-Array = npt.NDArray[np.float64]
 
 
 class TestGRU4Rec(RetrieverContract):
@@ -44,17 +40,6 @@ def gru4rec(**options: Any) -> GRU4Rec:
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.8)
     return model.eval()
-
-
-def batch_of(*histories: list[int]) -> Batch:
-    lengths = torch.tensor([0, *map(len, histories)])
-    values = torch.tensor([item for history in histories for item in history], dtype=torch.int64)
-    users = Dense(torch.full((len(histories),), -1))
-    return Batch({USER: users, HISTORY: Jagged(values, lengths.cumsum(0))}, size=len(histories))
-
-
-def array(tensor: Tensor) -> Array:
-    return tensor.detach().double().numpy()
 
 
 def sigmoid(values: Array) -> Array:

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from arrays import array
 from retrieval_contract import RetrieverContract, planted_log
-from tower_batches import array, batch_of, layers_by_hand, tower_model
+from tower_batches import batch_of, layers_by_hand, tower_model
 
 import intarsia
 from intarsia.core.errors import BuildError, DataError

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from arrays import Array, array, batch_of, linear, normed
 from retrieval_contract import RetrieverContract
-from torch import Tensor, nn
+from torch import nn
 
 from intarsia.core.batch import Batch, Dense, Jagged
-from intarsia.core.batch_names import HISTORY, TARGET, USER
+from intarsia.core.batch_names import HISTORY, TARGET
 from intarsia.core.errors import BuildError
 from intarsia.data.schema import Schema
 from intarsia.models.gru4rec import GRU4Rec
@@ -22,8 +22,6 @@ from intarsia.models.sides import Sides
 from intarsia.nn.side_features import SideFeature
 from intarsia.nn.transformer import TransformerLayer
 from intarsia.objectives.retrieval import build_objective
-
-Array = npt.NDArray[np.float64]
 
 
 class TestSASRec(RetrieverContract):
@@ -46,29 +44,6 @@ def sasrec(sides: Sides | None = None, **options: Any) -> SASRec:
     for name, parameter in model.named_parameters():
         nn.init.normal_(parameter, mean=1.0 if "norm.weight" in name else 0.0, std=0.5)
     return model.eval()
-
-
-def batch_of(*histories: list[int]) -> Batch:
-    lengths = torch.tensor([0, *map(len, histories)])
-    values = torch.tensor([item for history in histories for item in history], dtype=torch.int64)
-    users = Dense(torch.full((len(histories),), -1))
-    return Batch({USER: users, HISTORY: Jagged(values, lengths.cumsum(0))}, size=len(histories))
-
-
-def array(tensor: Tensor) -> Array:
-    return tensor.detach().double().numpy()
-
-
-def normed(values: Array, norm: nn.LayerNorm) -> Array:
-    centred = values - values.mean(axis=1, keepdims=True)
-    scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + norm.eps)
-    out: Array = scaled * array(norm.weight) + array(norm.bias)
-    return out
-
-
-def linear(values: Array, layer: nn.Linear) -> Array:
-    out: Array = values @ array(layer.weight).T + array(layer.bias)
-    return out
 
 
 def attended(query: Array, key: Array, value: Array) -> Array:

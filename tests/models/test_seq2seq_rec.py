@@ -10,8 +10,9 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 import torch
+from arrays import Array, array
 from retrieval_contract import PER_CLUSTER, RetrieverContract, query
-from torch import Tensor, nn
+from torch import nn
 
 from intarsia.core.batch import Batch, Jagged
 from intarsia.core.batch_names import HISTORY, TARGET
@@ -22,8 +23,6 @@ from intarsia.models.sides import Sides
 from intarsia.nn.self_attention import SelfAttention
 from intarsia.objectives.retrieval import build_objective
 from intarsia.recommender.recommender import Recommender
-
-Array = npt.NDArray[np.float64]
 
 ROWS, LENGTH, WIDTH, HEADS, ITEMS = 198, 70, 64, 2, 300
 
@@ -81,10 +80,6 @@ def left_padded(clicks: list[list[int]], part: slice) -> npt.NDArray[np.int64]:
     for row, sequence in enumerate(clicks):
         out[row, LENGTH - len(sequence[part]) :] = sequence[part]
     return out
-
-
-def array(tensor: Tensor) -> Array:
-    return tensor.detach().double().numpy()
 
 
 def dense(values: Array, layer: nn.Linear) -> Array:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from arrays import Array, array
 from retrieval_contract import RetrieverContract
-from torch import Tensor
 
 from intarsia.core.batch import Batch, Dense, Jagged
 from intarsia.core.batch_names import HISTORY, USER
@@ -21,8 +20,6 @@ from intarsia.models.srgnn import SRGNN
 from intarsia.nn.session_graph import GatedGraph, SessionGraph
 from intarsia.nn.side_features import SideFeature
 from intarsia.objectives.retrieval import build_objective
-
-Array = npt.NDArray[np.float64]
 
 SESSION = [1, 2, 3, 2, 4]
 # Nodes 1, 2, 3, 4; edges 1>2, 2>3, 3>2, 2>4. Two edges leave 2 and two reach it.
@@ -65,10 +62,6 @@ def graph_of(*sessions: Sequence[int], num_items: int = 6) -> SessionGraph:
     history = batch_of(*sessions).features[HISTORY]
     assert isinstance(history, Jagged)
     return SessionGraph.of(history.values, history.offsets, num_items)
-
-
-def array(tensor: Tensor) -> Array:
-    return tensor.detach().double().numpy()
 
 
 def sigmoid(value: Array) -> Array:

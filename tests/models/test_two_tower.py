@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from arrays import array
 from retrieval_contract import RetrieverContract
 from torch import Tensor
-from tower_batches import SIDES, array, batch_of, described, layers_by_hand, tower_model
+from tower_batches import SIDES, batch_of, described, layers_by_hand, tower_model
 
 import intarsia
 from intarsia.models.dssm import DSSM

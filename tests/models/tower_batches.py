@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from arrays import Array, array
 from torch import Tensor, nn
 
 from intarsia.core.batch import Batch, Dense, Feature, Jagged
@@ -19,7 +19,6 @@ from intarsia.nn.mlp import MLP, DenseLayer
 from intarsia.nn.side_features import CatalogueFeatures, SideFeature
 from intarsia.objectives.retrieval import build_objective
 
-Array = npt.NDArray[np.float64]
 Made = TypeVar("Made", bound=NextItemRetriever)
 
 ITEMS, USERS = 6, 4
@@ -84,11 +83,6 @@ def described(batch: Batch, **changed: Tensor) -> Batch:
     return Batch(
         {**batch.features, **{k.replace("_", "/"): Dense(v) for k, v in values.items()}}, batch.labels, size=batch.size
     )
-
-
-def array(tensor: Tensor) -> Array:
-    """In double precision."""
-    return tensor.detach().double().numpy()
 
 
 def layers_by_hand(values: Array, layers: MLP) -> Array:

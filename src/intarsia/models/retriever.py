@@ -26,6 +26,17 @@ from intarsia.objectives.retrieval import FactorScorer, Objective, Positives, Sc
 Spec = str | Mapping[str, Any]
 
 
+def needs_log(config: ModelConfig, schema: Schema) -> None:
+    """Refuses data that are no interaction log.
+
+    Raises:
+        BuildError: They are none.
+    """
+    if not schema.num_items:
+        text = f"`{config.model_class}` learns from an interaction log. Name it by data_config.dataset or log"
+        raise BuildError([Problem("", "model_config.model_class", text)])
+
+
 class ItemScorer(Model):
     """Scores any item of the catalogue for a user or a history.
 
@@ -44,6 +55,17 @@ class ItemScorer(Model):
     max_history: int = 1_000_000
     num_biases: int = 0
     num_items: int
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.Config = config_from_signature(cls)
+
+    @classmethod
+    def options_given(cls, config: ModelConfig) -> dict[str, Any]:
+        """Options of the constructor that a pipeline's message sets, with the defaults of the others."""
+        options: StrictModel = message(config, cls)
+        return {name: getattr(options, name) for name in type(options).model_fields}
 
     def catalogue(self) -> Any:
         """What scoring needs to know of all items, computed once for many queries."""
@@ -136,11 +158,6 @@ class Retriever(VectorScorer):
     default_negatives: ClassVar[Spec] = "uniform"
     objective: Objective
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "__init__" in cls.__dict__:
-            cls.Config = config_from_signature(cls)
-
     @classmethod
     def from_config(cls, config: ModelConfig, schema: Schema, *, backend: str = "torch") -> Self:
         """Builds the model of a pipeline file.
@@ -148,19 +165,16 @@ class Retriever(VectorScorer):
         Raises:
             BuildError: The data are no interaction log, or the model does not fit together.
         """
-        if not schema.num_items:
-            text = f"`{config.model_class}` learns from an interaction log. Name it by data_config.dataset or log"
-            raise BuildError([Problem("", "model_config.model_class", text)])
+        needs_log(config, schema)
         if config.feature_groups and "sides" not in signature(cls).parameters:
             text = f"`{config.model_class}` reads ids alone. Remove the groups, or use TwoTower or DSSM"
             raise BuildError([Problem("", "model_config.feature_groups", text)])
-        options: StrictModel = message(config, cls)
+        given = cls.options_given(config)
         objective = build_objective(
             _spec(config.objective) or cls.default_objective,
             negatives=_spec(config.negatives) or cls.default_negatives,
             num_items=schema.num_items,
         )
-        given = {name: getattr(options, name) for name in type(options).model_fields}
         return cls(schema=schema, objective=objective, **cls.parts(config, schema), **given)
 
     @classmethod

@@ -10,11 +10,9 @@ from torch import Tensor
 from intarsia.config.schema import ModelConfig
 from intarsia.core.batch import Batch
 from intarsia.core.errors import BuildError, Problem
-from intarsia.core.params import StrictModel, config_from_signature
 from intarsia.data.interactions.splits import Division
 from intarsia.data.schema import Schema
-from intarsia.models.blocks import message
-from intarsia.models.retriever import ItemScorer
+from intarsia.models.retriever import ItemScorer, needs_log
 
 
 class Solver(ItemScorer):
@@ -24,11 +22,6 @@ class Solver(ItemScorer):
     buffers there in their final shapes, and fills them in `fit`.
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "__init__" in cls.__dict__:
-            cls.Config = config_from_signature(cls)
-
     @classmethod
     def from_config(cls, config: ModelConfig, schema: Schema, *, backend: str = "torch") -> Self:
         """Builds the model of a pipeline file.
@@ -36,15 +29,12 @@ class Solver(ItemScorer):
         Raises:
             BuildError: The data are no interaction log, or the pipeline names an objective.
         """
-        if not schema.num_items:
-            text = f"`{config.model_class}` learns from an interaction log. Name it by data_config.dataset or log"
-            raise BuildError([Problem("", "model_config.model_class", text)])
+        needs_log(config, schema)
         for name in ("objective", "negatives"):
             if getattr(config, name) is not None:
                 text = f"`{config.model_class}` is computed without an objective or negatives. Remove the field"
                 raise BuildError([Problem("", f"model_config.{name}", text)])
-        options: StrictModel = message(config, cls)
-        return cls(schema=schema, **{name: getattr(options, name) for name in type(options).model_fields})
+        return cls(schema=schema, **cls.options_given(config))
 
     @abstractmethod
     def fit(self, division: Division, seed: int) -> None:
