@@ -115,8 +115,10 @@ def describe_log(
     """Say what is in a log: users, items, density, time, lengths, popularity, and what may go wrong with it."""
     from intarsia.cli.output import print_json, say
     from intarsia.data.interactions.describe import QUANTILES, describe
-    from intarsia.data.interactions.draw import draw_log
+    from intarsia.data.interactions.draw import check_picture, draw_log
 
+    if plot is not None:
+        check_picture(plot)
     opened = _opened(source, log, filter, valid, test, json)
     facts = describe(opened.log)
     if plot is not None:

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from intarsia.data.interactions.interactions import Interactions
+from intarsia.data.interactions.interactions import PART_NAMES, Interactions
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
-_PARTS = {-1: "input", 0: "train", 1: "valid", 2: "test"}
 _EARLIEST = datetime(1980, 1, 1, tzinfo=UTC).timestamp()
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
@@ -68,7 +67,9 @@ def describe(log: Interactions) -> Description:
     ordered = np.sort(popularity)[::-1]
     parts: dict[str, int] = {}
     if log.parts is not None:
-        parts = {name: int((log.parts == number).sum()) for number, name in _PARTS.items() if number in log.parts}
+        parts = {
+            name: int((log.parts == number).sum()) for number, name in sorted(PART_NAMES.items()) if number in log.parts
+        }
     return Description(
         users=log.num_users,
         items=log.num_items,

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 _BLUE, _BROWN = "#2a6f97", "#b5651d"
 
 
+def check_picture(path: str | Path) -> Path:
+    """Refuses a file that is no picture.
+
+    Raises:
+        DataError: Another ending than .svg, .png, .pdf.
+    """
+    return check_ending(path, ". Rename it.", DataError)
+
+
 def draw_log(log: Interactions, facts: Description, path: str | Path, *, title: str = "") -> None:
     """Draws a log into a file.
 
@@ -31,7 +40,7 @@ def draw_log(log: Interactions, facts: Description, path: str | Path, *, title: 
         MissingExtraError: matplotlib is not installed.
         DataError: Another ending.
     """
-    path = check_ending(path, ". Rename it.", DataError)
+    path = check_picture(path)
     panels = [_popularity, _lengths]
     panels += [_times] if log.times is not None and facts.span is not None and facts.span[0] < facts.span[1] else []
     panels += [_ratings] if log.ratings is not None else []

@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 Ints = npt.NDArray[np.int64]
+PART_NAMES: Mapping[int, str] = MappingProxyType({0: "train", 1: "valid", 2: "test", -1: "input"})
+"""Names of the numbers in `Interactions.parts`."""
 
 
 class IdMap:

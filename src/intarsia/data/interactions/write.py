@@ -10,11 +10,10 @@ import polars as pl
 from intarsia.config.schema import LogConfig
 from intarsia.core.errors import DataError
 from intarsia.data.interactions.ids import plain_integers
-from intarsia.data.interactions.interactions import Interactions
+from intarsia.data.interactions.interactions import PART_NAMES, Interactions
 
 ENDINGS = (".parquet", ".csv", ".tsv", ".inter")
 _TIME = "timestamp"
-_PARTS = {0: "train", 1: "valid", 2: "test", -1: "input"}
 
 
 def write_log(
@@ -87,7 +86,7 @@ def _tables(log: Interactions, roles: LogConfig, stem: str, kind: str) -> dict[s
     if log.parts is None:
         found[f"{stem}{kind}"] = rows
     else:
-        for number, name in _PARTS.items():
+        for number, name in PART_NAMES.items():
             part = rows.filter(pl.Series(log.parts == number))
             found[f"{stem}.{name}{kind}"] = part if part.height else None
     users, items = (".user", ".item") if kind == ".inter" else (f".users{kind}", f".items{kind}")
