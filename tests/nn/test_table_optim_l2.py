@@ -157,7 +157,7 @@ def test_errors():
     optimizer = make_table_optimizer(collection, "adam", lr=0.1, l2=10.0)
     with pytest.raises(TrainingError, match=r"must be below 1. Received 0.1 \* 10. Lower one of them"):
         train(collection, optimizer, [[0]])
-    with pytest.raises(CheckpointError, match=r"table `item`: unknown `l2_paid`"):
+    with pytest.raises(CheckpointError, match=r"table `item`, `l2_paid`: unknown"):
         plain.load_state_dict(optimizer.state_dict())
     with pytest.raises(CheckpointError, match=r"table `user`, `l2_paid`: expected shape \(6,\), found None"):
         optimizer.load_state_dict(plain.state_dict())

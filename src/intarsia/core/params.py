@@ -83,6 +83,11 @@ def is_list(annotation: Any) -> bool:
     return False
 
 
+class _FromSignature(StrictModel):
+    # Looking for docstrings of attributes, of which a signature has none, took most of the time of making a schema.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
 @cache
 def config_from_signature(target: Callable[..., Any], name: str | None = None) -> type[StrictModel]:
     """The strict schema of a component's hyperparameters.
@@ -109,7 +114,7 @@ def config_from_signature(target: Callable[..., Any], name: str | None = None) -
         fields[argument.name] = (base, param.field(default))
     doc = inspect.getdoc(target) or ""
     title = name or str(getattr(target, "__name__", "Component"))
-    return create_model(title, __base__=StrictModel, __doc__=doc.split("\n\n")[0], **fields)
+    return create_model(title, __base__=_FromSignature, __doc__=doc.split("\n\n")[0], **fields)
 
 
 def describe(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:

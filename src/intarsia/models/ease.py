@@ -71,7 +71,10 @@ class EASE(Solver):
         system = torch.empty(self.num_items, self.num_items, dtype=dtype)
         for start in range(0, self.num_items, BLOCK):
             part = slice(start, start + BLOCK)
-            system[part] = torch.from_numpy((of_items[part] @ matrix).toarray())
+            # The matrix is symmetric: from its diagonal to the right, and mirrored.
+            counts = torch.from_numpy((of_items[part] @ matrix[:, start:]).toarray())
+            system[part, start:] = counts
+            system[start:, part] = counts.T
         system.diagonal().add_(self.l2)
         factor, failed = torch.linalg.cholesky_ex(system)
         del system

@@ -47,8 +47,12 @@ class FusedTable:
 
     def rows(self, tensor: Tensor, table: TableSpec) -> Tensor:
         """The part of a tensor with one entry for each fused row that belongs to one table."""
+        return tensor[slice(*self.span(table))]
+
+    def span(self, table: TableSpec) -> tuple[int, int]:
+        """First fused row of a table, and the one after its last."""
         start = self.starts[table.name]
-        return tensor[start : start + table.num_rows]
+        return start, start + table.num_rows
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,12 @@ from intarsia.core.errors import BuildError, CheckpointError, TrainingError
 from intarsia.nn.embedding.collection import EmbeddingCollection
 from intarsia.nn.embedding.fbgemm import FbgemmEngine
 from intarsia.nn.embedding.fused import FusedTable
-from intarsia.nn.embedding.memory import table_zeros
 from intarsia.nn.embedding.rows import read_rows
 from intarsia.nn.table_optim.gradients import Collections, gradient, listed
+from intarsia.nn.table_optim.state import RowState, Slot
 
 _PAID = "l2_paid"  # The last step for which a row has paid its share of `regularize`.
 _CACHED = 1 << 17  # Numbers of one kind (weights, or one slot of state) that fit the cache beside the others.
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A kind of state: `start` everywhere, one number for each entry of a table or for each of its rows."""
-
-    start: float = 0.0
-    row_wise: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ class TableOptimizer(ABC):
         self.targets = _targets(listed(collections), groups)
         self.param_groups: list[dict[str, Any]] = [{"params": [target.weight for target in self.targets], "lr": lr}]
         self.num_steps = 0
-        self._state: dict[int, dict[str, Tensor]] = {}
+        self._state: dict[int, RowState] = {}
         self._l2 = 0.0
         for target in self.targets:
             target.collection.set_engine(target.table.name, None)
@@ -127,7 +119,7 @@ class TableOptimizer(ABC):
                     continue
                 found = gradient(target.weight, target.table)
                 if found is not None:
-                    self._update_in_parts(target.weight.detach(), self._slots(place), *found)
+                    self._update_in_parts(target.weight.detach(), self._rows(place), *found)
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
@@ -135,9 +127,9 @@ class TableOptimizer(ABC):
             target.weight.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Step, learning rate and, by table name, the state; its tensors are views of the optimizer's own."""
+        """Step, learning rate and, by table name, the state of its rows; see `RowState.saved`."""
         tables = {
-            spec.name: {name: target.table.rows(slot, spec) for name, slot in self._slots(place).items()}
+            spec.name: self._rows(place).saved(*target.table.span(spec))
             for place, target in enumerate(self.targets)
             for spec in target.table.tables
         }
@@ -155,32 +147,33 @@ class TableOptimizer(ABC):
         self.num_steps = int(state["step"])
         self.set_lr(float(state["lr"]))
         for place, target in enumerate(self.targets):
+            self._rows(place).forget()
             for spec in target.table.tables:
-                for name, slot in self._slots(place).items():
-                    target.table.rows(slot, spec).copy_(state["tables"][spec.name][name])
+                self._rows(place).load(*target.table.span(spec), state["tables"][spec.name])
 
     @abstractmethod
     def slot(self, name: str) -> Slot:
         """Shape and start of one of `slots`."""
 
     @abstractmethod
-    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """Updates the given rows of one weight and of its state.
 
         Args:
             weight: (num_rows + 1, D); the last row belongs to nobody.
             state: (num_rows + 1, D) or (num_rows + 1,) by slot.
             rows: (R,) int64, rising.
+            at: (R,) int64 entries of the state that belong to them.
             grads: (R, D); may be overwritten.
         """
 
     def adopt(self, target: Target, state: dict[str, Tensor]) -> None:
         """Lets state that lives elsewhere, (num_rows + 1, ...) by slot, be this optimizer's state of a weight."""
-        for name, values in state.items():
-            values.fill_(self.slot(name).start)
-        self._state[self.targets.index(target)] = state
+        adopted = RowState(target.weight.detach(), {name: self.slot(name) for name in state}, state)
+        adopted.forget()
+        self._state[self.targets.index(target)] = adopted
 
-    def _regularize(self, weight: Tensor, paid: Tensor, rows: Tensor, grads: Tensor) -> None:
+    def _regularize(self, weight: Tensor, paid: Tensor, rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """Adds to the gradients what the rows owe, and notes that they have paid."""
         share = self.lr * self._l2
         if share >= 1:
@@ -188,33 +181,27 @@ class TableOptimizer(ABC):
                 "learning rate * embedding_l2 is the share of a row that one step of gradient descent takes away, and "
                 f"must be below 1. Received {self.lr:g} * {self._l2:g}. Lower one of them"
             )
-        steps = self.num_steps - read_rows(paid, rows)
-        paid.index_fill_(0, rows, float(self.num_steps))
+        steps = self.num_steps - read_rows(paid, at)
+        paid.index_fill_(0, at, float(self.num_steps))
         strength = -torch.expm1(steps * math.log1p(-share)) / self.lr if share > 0 else steps * self._l2
         grads.addcmul_(read_rows(weight, rows), strength.unsqueeze(1))
 
-    def _update_in_parts(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+    def _update_in_parts(self, weight: Tensor, state: RowState, rows: Tensor, grads: Tensor) -> None:
         """Updates so many rows at a time that what is read is still in the cache when it is written back."""
         part = rows.shape[0] if weight.device.type != "cpu" else max(1, _CACHED // weight.shape[1])
+        places = state.places(rows)
         for start in range(0, rows.shape[0], part):
-            some, their = rows[start : start + part], grads[start : start + part]
+            some, at, their = (values[start : start + part] for values in (rows, places, grads))
             if self._l2 > 0:
-                self._regularize(weight, state[_PAID], some, their)
-            self.update(weight, state, some, their)
+                self._regularize(weight, state.arrays[_PAID], some, at, their)
+            self.update(weight, state.arrays, some, at, their)
 
-    def _slots(self, place: int) -> dict[str, Tensor]:
+    def _rows(self, place: int) -> RowState:
         if place not in self._state:
-            weight = self.targets[place].weight
             kinds = {name: self.slot(name) for name in self.slots}
             if self._l2 > 0:
                 kinds[_PAID] = Slot(row_wise=True)
-            self._state[place] = {
-                name: table_zeros(weight.shape[:1] if kind.row_wise else weight.shape, weight.device)
-                for name, kind in kinds.items()
-            }
-            for name, kind in kinds.items():
-                if kind.start != 0.0:  # Zeros take no memory before they are written to.
-                    self._state[place][name].fill_(kind.start)
+            self._state[place] = RowState(self.targets[place].weight.detach(), kinds)
         return self._state[place]
 
     def _mismatches(self, state: Mapping[str, Any]) -> list[str]:
@@ -229,12 +216,8 @@ class TableOptimizer(ABC):
                 if slots is None:
                     out.append(f"no state of the table `{spec.name}`")
                     continue
-                for name, slot in self._slots(place).items():
-                    expected = tuple(target.table.rows(slot, spec).shape)
-                    shape = tuple(slots[name].shape) if name in slots else None
-                    if shape != expected:
-                        out.append(f"table `{spec.name}`, `{name}`: expected shape {expected}, found {shape}")
-                out += [f"table `{spec.name}`: unknown `{name}`" for name in slots if name not in self._slots(place)]
+                problems = self._rows(place).mismatches(*target.table.span(spec), slots)
+                out += [f"table `{spec.name}`, {problem}" for problem in problems]
         return out + [f"state of an unknown table `{name}`" for name in found]
 
 

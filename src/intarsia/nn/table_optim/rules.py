@@ -11,8 +11,9 @@ from torch import Tensor
 
 from intarsia.core.params import Param
 from intarsia.nn.embedding.rows import read_rows
-from intarsia.nn.table_optim.base import Slot, TableOptimizer
+from intarsia.nn.table_optim.base import TableOptimizer
 from intarsia.nn.table_optim.gradients import Collections
+from intarsia.nn.table_optim.state import Slot
 
 Groups = Collection[str] | None
 
@@ -41,7 +42,7 @@ class SparseSGD(TableOptimizer):
         """It has none."""
         raise KeyError(name)
 
-    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
         _subtract(weight, rows, grads, self.lr)
 
@@ -75,10 +76,10 @@ class SparseMomentum(TableOptimizer):
         """Zeros for every entry."""
         return Slot()
 
-    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
-        buffer = read_rows(state["buffer"], rows).mul_(self.momentum).add_(grads)
-        state["buffer"].index_copy_(0, rows, buffer)
+        buffer = read_rows(state["buffer"], at).mul_(self.momentum).add_(grads)
+        state["buffer"].index_copy_(0, at, buffer)
         _subtract(weight, rows, buffer, self.lr)
 
 
@@ -115,10 +116,10 @@ class SparseAdagrad(TableOptimizer):
         """The sum of squares of every entry."""
         return Slot(self.initial_accumulator_value)
 
-    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
-        total = read_rows(state["sum"], rows).add_(grads.square())
-        state["sum"].index_copy_(0, rows, total)
+        total = read_rows(state["sum"], at).add_(grads.square())
+        state["sum"].index_copy_(0, at, total)
         _subtract(weight, rows, grads.div_(total.sqrt_().add_(self.eps)), self.lr)
 
 
@@ -139,10 +140,10 @@ class RowWiseAdagrad(SparseAdagrad):
         """The sum of mean squares of every row."""
         return Slot(self.initial_accumulator_value, row_wise=True)
 
-    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
-        total = read_rows(state["sum"], rows).add_(grads.square().mean(1))
-        state["sum"].index_copy_(0, rows, total)
+        total = read_rows(state["sum"], at).add_(grads.square().mean(1))
+        state["sum"].index_copy_(0, at, total)
         _subtract(weight, rows, grads.div_(total.sqrt_().add_(self.eps).unsqueeze(1)), self.lr)
 
 
@@ -187,13 +188,13 @@ class LazyAdam(TableOptimizer):
         """Zeros for every entry."""
         return Slot()
 
-    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
-        mean = read_rows(state["mean"], rows).mul_(self.beta1).add_(grads, alpha=1 - self.beta1)
-        state["mean"].index_copy_(0, rows, mean)
-        variance = read_rows(state["variance"], rows).mul_(self.beta2)
+        mean = read_rows(state["mean"], at).mul_(self.beta1).add_(grads, alpha=1 - self.beta1)
+        state["mean"].index_copy_(0, at, mean)
+        variance = read_rows(state["variance"], at).mul_(self.beta2)
         variance.add_(grads.square_(), alpha=1 - self.beta2)
-        state["variance"].index_copy_(0, rows, variance)
+        state["variance"].index_copy_(0, at, variance)
         root = variance.sqrt_().div_(math.sqrt(1 - self.beta2**self.num_steps)).add_(self.eps)
         _subtract(weight, rows, mean.div_(root), self.lr / (1 - self.beta1**self.num_steps))
 
@@ -234,15 +235,15 @@ class SparseRMSProp(TableOptimizer):
         """Zeros for every entry."""
         return Slot()
 
-    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
-        square = read_rows(state["square"], rows).mul_(self.decay)
+        square = read_rows(state["square"], at).mul_(self.decay)
         square.add_(grads.square(), alpha=1 - self.decay)
-        state["square"].index_copy_(0, rows, square)
+        state["square"].index_copy_(0, at, square)
         change = grads.div_(square.sqrt_().add_(self.eps))
         if self.momentum > 0:
-            change.add_(read_rows(state["buffer"], rows), alpha=self.momentum)
-            state["buffer"].index_copy_(0, rows, change)
+            change.add_(read_rows(state["buffer"], at), alpha=self.momentum)
+            state["buffer"].index_copy_(0, at, change)
         _subtract(weight, rows, change, self.lr)
 
 
@@ -293,19 +294,19 @@ class SparseFtrl(TableOptimizer):
         """The sum of squares, and z, of every entry."""
         return Slot(self.initial_accumulator_value if name == "sum" else 0.0)
 
-    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, grads: Tensor) -> None:
+    def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
         lr = self.lr
         if lr == 0.0:
             return
         old = read_rows(weight, rows)
-        before = read_rows(state["sum"], rows)
+        before = read_rows(state["sum"], at)
         after = before + grads.square()
-        state["sum"].index_copy_(0, rows, after)
+        state["sum"].index_copy_(0, at, after)
         rate = self._powered(after)
-        linear = read_rows(state["linear"], rows).add_(grads).add_(old, alpha=2 * self.l2_shrinkage_reg)
+        linear = read_rows(state["linear"], at).add_(grads).add_(old, alpha=2 * self.l2_shrinkage_reg)
         linear.sub_((rate - self._powered(before)).mul_(old).div_(lr))
-        state["linear"].index_copy_(0, rows, linear)
+        state["linear"].index_copy_(0, at, linear)
         # Soft threshold: -sign(z) max(|z| - l1, 0).
         threshold = linear.clamp(-self.l1_reg, self.l1_reg).sub_(linear)
         weight.index_copy_(0, rows, threshold.div_(rate.div_(lr).add_(2 * self.l2_reg)))
