@@ -25,7 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", nargs="*", metavar="JOB", help=f"of {', '.join(JOBS)}; default: all")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each job (default 3)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of everybody (default: cores)")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="threads of everybody (default: cores)"
+    )
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the public data sets")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="contenders to run; default: all")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the records")

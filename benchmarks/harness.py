@@ -113,8 +113,20 @@ def run_once(job: Job, contender: Contender, data: Path, threads: int) -> dict[s
         out = Path(scratch) / "told.json"
         options = {**job.options, **contender.options}
         command = [contender.python, str(HERE / "contenders" / contender.program), "--data", str(data.resolve())]
-        command += ["--out", str(out), "--threads", str(threads), *(f"{name}={value}" for name, value in options.items())]
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
+        command += [
+            "--out",
+            str(out),
+            "--threads",
+            str(threads),
+            *(f"{name}={value}" for name, value in options.items()),
+        ]
+        names = (
+            "OMP_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "POLARS_MAX_THREADS",
+            "RAYON_NUM_THREADS",
+        )
         environment = {
             **os.environ,
             **dict.fromkeys(names, str(threads)),
@@ -155,7 +167,9 @@ def run_job(job: Job, data_dir: Path, rounds: int, threads: int, only: Sequence[
                     print(f"{job.name}: {contender.name} failed:\n{error}", file=sys.stderr, flush=True)
                     continue
                 told[contender.name].append(found)
-                shown = ", ".join(f"{name} {found['figures'][name]:.4g}" for name in job.show if name in found["figures"])
+                shown = ", ".join(
+                    f"{name} {found['figures'][name]:.4g}" for name in job.show if name in found["figures"]
+                )
                 print(f"{job.name}, round {number + 1}: {contender.name}: {shown}", flush=True)
     told = {name: runs for name, runs in told.items() if runs}
     return {

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from harness import Job
-from jobs import click, ease
+from jobs import click, ease, factors, sequences
 
-JOBS: dict[str, Job] = {job.name: job for job in (*click.JOBS, *ease.JOBS)}
+JOBS: dict[str, Job] = {job.name: job for job in (*click.JOBS, *sequences.JOBS, *factors.JOBS, *ease.JOBS)}

@@ -27,6 +27,7 @@ PEERS: dict[str, list[str]] = {
     "rechub": ["torch-rechub==0.9.0", TORCH],
     "lenskit": ["lenskit==2025.8.1", TORCH],
     "cornac": ["cornac==3.0.1", TORCH],
+    "fuxictr": ["fuxictr==2.3.10", "polars<2", TORCH],
 }
 
 

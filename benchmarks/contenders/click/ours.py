@@ -23,19 +23,67 @@ dense = [name for name in frame.columns if name.startswith("n")]
 pipeline = {
     "data_config": {"label_fields": ["click"], "batch_size": report.number("batch")},
     "feature_config": {
-        "features": [{"input_names": [name], "num_buckets": ids, "embedding_dim": width, "embedding_name": name} for name in names]
+        "features": [{"input_names": [name], "num_buckets": ids, "embedding_dim": width} for name in names]
         + [{"input_names": [name], "feature_type": "RawFeature"} for name in dense]
     },
+    # One table a column for products and layers alike, as everybody else has it; numbers enter the layers as they are.
     "model_config": {
-        "model_class": "DeepFM",
+        "model_class": "RankModel",
         "feature_groups": [
             {"group_name": "wide", "feature_names": names, "wide_deep": "WIDE"},
-            {"group_name": "fm", "feature_names": names},
-            {"group_name": "deep", "feature_names": names + dense},
+            {"group_name": "ids", "feature_names": names},
+            {"group_name": "numbers", "feature_names": dense},
         ],
-        "deepfm": {"dnn": {"hidden_units": [400, 400, 400], "use_bn": False}, "l2_regularization": 0},
+        "backbone": {
+            "blocks": [
+                {
+                    "name": "wide",
+                    "inputs": [{"feature_group_name": "wide"}],
+                    "input_layer": {"only_output_feature_list": True, "wide_output_dim": 1},
+                },
+                {
+                    "name": "ids",
+                    "inputs": [{"feature_group_name": "ids"}],
+                    "input_layer": {"output_2d_tensor_and_feature_list": True},
+                },
+                {
+                    "name": "products",
+                    "inputs": [{"block_name": "ids", "input_slice": "[1]"}],
+                    "layer": {"class_name": "FM"},
+                },
+                {
+                    "name": "layers",
+                    "inputs": [{"block_name": "ids", "input_slice": "[0]"}, {"feature_group_name": "numbers"}],
+                    "layer": {
+                        "class_name": "MLP",
+                        "mlp": {
+                            "hidden_units": [400, 400, 400, 1],
+                            "use_bn": False,
+                            "use_final_bn": False,
+                            "final_activation": "linear",
+                        },
+                    },
+                },
+                {
+                    "name": "logit",
+                    "inputs": [
+                        {"block_name": "wide", "input_fn": "lambda x: tf.add_n(x)"},
+                        {"block_name": "products"},
+                        {"block_name": "layers"},
+                    ],
+                    "merge_inputs_into_list": True,
+                    "layer": {"class_name": "Add"},
+                },
+            ],
+            "concat_blocks": ["logit"],
+        },
     },
-    "train_config": {"optimizer": "adam", "learning_rate": 0.001, "num_steps": steps + warm, "save_checkpoints_steps": 0},
+    "train_config": {
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "num_steps": steps + warm,
+        "save_checkpoints_steps": 0,
+    },
 }
 ended: list[float] = []
 losses: list[float] = []
@@ -52,7 +100,9 @@ with report.phase("data"):
     job = open_job(config, frames={"train": frame})
 with report.phase("build"):
     model = job.build()
-    trainer = Trainer(model, config.train_config, run_dir=report.out.parent / "run", train=job.training(), on_event=notice)
+    trainer = Trainer(
+        model, config.train_config, run_dir=report.out.parent / "run", train=job.training(), on_event=notice
+    )
 trainer._save = lambda: None
 with report.phase("train"):
     trainer.fit()

@@ -65,6 +65,7 @@ class ALS(VectorScorer, Solver):
         self.steps = cg_steps if solver == "cg" else 0
         self.init_std = init_std
         self.register_buffer("items", torch.zeros(schema.num_items, hidden_size))
+        self._kept: tuple[tuple[int, int], tuple[Tensor, Tensor]] | None = None
 
     def fit(self, division: Division, seed: int) -> None:
         """Alternates.
@@ -105,7 +106,7 @@ class ALS(VectorScorer, Solver):
     def encode_queries(self, batch: Batch) -> Tensor:
         """(B, D): the vectors that explain the histories best, in double precision; zeros for empty ones."""
         history = distinct_history(batch, self.num_items)
-        items = self.encode_items().double()
+        items, gram = self._doubled()
         groups = group_rows(
             history.values,
             history.offsets,
@@ -115,7 +116,15 @@ class ALS(VectorScorer, Solver):
         )
         nothing = items.new_zeros(len(history), self.hidden_size)
         ridge = self._ridge(history.lengths.double(), self.num_items)
-        return solve_rows(groups, items, nothing, ridge=ridge, gram=self._gram(items))
+        return solve_rows(groups, items, nothing, ridge=ridge, gram=gram)
+
+    def _doubled(self) -> tuple[Tensor, Tensor]:
+        """The item vectors and their weighted Gram matrix in double precision, computed anew when they have changed."""
+        items = self.get_buffer("items")
+        if self._kept is None or self._kept[0] != (items.data_ptr(), items._version):
+            doubled = items.double()
+            self._kept = (items.data_ptr(), items._version), (doubled, self._gram(doubled))
+        return self._kept[1]
 
     def encode_items(self, items: Tensor | None = None) -> Tensor:
         """(..., D) vectors of the given items, or (N, D) of the whole catalogue."""

@@ -159,8 +159,8 @@ class NetNCF(NCF):
         return NetScorer(queries, self)
 
     def catalogue(self) -> Vectors:
-        """What the first layer makes of all items, in double precision."""
-        return Vectors(self.encode_items().double())
+        """What the first layer makes of all items."""
+        return Vectors(self.encode_items().detach())
 
     def queries(self, batch: Batch) -> Tensor:
         """What the first layer makes of the users, in double precision."""

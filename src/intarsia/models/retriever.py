@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import signature
 from typing import Any, ClassVar, Self
 
@@ -90,9 +91,23 @@ class ItemScorer(Model):
 
 @dataclass(frozen=True)
 class Vectors:
-    """(N, D) vectors of all items in double precision; see `Retriever.score_block`."""
+    """Vectors of all items.
 
-    items: Tensor
+    Attributes:
+        single: (N, D) as the model has them.
+    """
+
+    single: Tensor
+
+    @cached_property
+    def items(self) -> Tensor:
+        """(N, D) in double precision; see `VectorScorer.score_block`."""
+        return self.single.double()
+
+    @cached_property
+    def longest(self) -> float:
+        """Length of the longest vector; not finite where one of them is not."""
+        return float(self.single.double().square().sum(dim=1).amax().sqrt()) if len(self.single) else 0.0
 
 
 class VectorScorer(ItemScorer):
@@ -118,7 +133,7 @@ class VectorScorer(ItemScorer):
 
     def catalogue(self) -> Vectors:
         """Vectors of all items, of length 1 where scores are cosines."""
-        return Vectors(self._directed(self.encode_items()).double())
+        return Vectors(self._directed(self.encode_items()).detach().float())
 
     def queries(self, batch: Batch) -> Tensor:
         """Vectors of the queries in double precision."""

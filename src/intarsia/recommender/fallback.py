@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import Tensor
 from intarsia.core.batch import Batch, Dense, Jagged
 from intarsia.core.batch_names import HISTORY, USER
 from intarsia.data.interactions.views import QueryView
-from intarsia.models.retriever import ItemScorer
-from intarsia.nn.top_k import mask_
+from intarsia.models.retriever import ItemScorer, VectorScorer
+from intarsia.nn.top_k import mask_, running_top_k
+from intarsia.retrieval.exhaustive import exhaustive_top_k, rows_of
 
 BLOCK = 8192
 """Items scored at a time."""
@@ -72,6 +74,43 @@ class Answers:
             return scores
         return torch.where(self.empty, self.popularity.to(scores)[items.clamp(min=0)], scores)
 
+    def best(self, k: int, excluded: Jagged | None = None) -> tuple[Tensor, Tensor] | None:
+        """The k best items of each query without a look at most scores in double precision, on the CPU.
+
+        The answer is that of all scores, as `blocks` has them: see `exhaustive_top_k`.
+
+        Args:
+            k: Items for each, at most N.
+            excluded: For each query the items that it must not get.
+
+        Returns:
+            (B, k) float32 scores, best first, and (B, k) int64 items; -inf and -1 where there are fewer. None where
+            the model's scores are no products of vectors, or where these are not all finite.
+        """
+        if not (
+            isinstance(self.model, VectorScorer) and self.model.indexable and math.isfinite(self.catalogue.longest)
+        ):
+            return None
+        queries = self.queries if self.queries.dim() == 3 else self.queries.unsqueeze(1)
+        if not bool(queries.isfinite().all()):
+            return None
+        vectors = self.catalogue.single
+        values, items = exhaustive_top_k(
+            queries,
+            lambda start, stop: vectors[start:stop],
+            len(vectors),
+            k,
+            metric="inner_product",
+            excluded=None if excluded is None else excluded.to(vectors.device),
+            take=lambda places: vectors[places],
+            largest=self.catalogue.longest,
+        )
+        values, items = values.cpu(), items.cpu()
+        if self.empty is not None:
+            rows = self.empty[:, 0].nonzero()[:, 0].cpu()
+            values[rows], items[rows] = popular(self.popularity.cpu(), rows, k, excluded)
+        return values, items
+
     def blocks(
         self, seen: Jagged | None = None, outside: Tensor | None = None, size: int = BLOCK
     ) -> Iterator[tuple[int, Tensor]]:
@@ -93,6 +132,24 @@ class Answers:
             if outside is not None:
                 scores[:, outside[start : start + size]] = -torch.inf
             yield start, scores
+
+
+def popular(popularity: Tensor, rows: Tensor, k: int, excluded: Jagged | None) -> tuple[Tensor, Tensor]:
+    """The k most popular items for each of R queries.
+
+    Args:
+        popularity: (N,).
+        rows: (R,) which of the queries.
+        k: Items for each, at most N.
+        excluded: Items that each of all queries must not get.
+
+    Returns:
+        (R, k) popularity and (R, k) items.
+    """
+    scores = popularity.repeat(len(rows), 1)
+    if excluded is not None:
+        mask_(scores, 0, rows_of(excluded, rows))
+    return running_top_k([(0, scores)], k)
 
 
 def answered(

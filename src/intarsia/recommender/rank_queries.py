@@ -145,6 +145,7 @@ class RankingJudge:
                 candidates=self._candidates(users, targets, seen),
                 scores=answers.block,
                 pair_scores=answers.pairs,
+                best=answers.best,
                 histories=seen.lengths,
                 history_items=seen,
                 ratings=None if ratings is None else torch.from_numpy(ratings[index]),

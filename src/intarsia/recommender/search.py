@@ -12,15 +12,15 @@ from torch import Tensor
 from intarsia.core.batch import Batch
 from intarsia.evaluation.evaluate import evaluating
 from intarsia.models.retriever import ItemScorer, Vectors
-from intarsia.nn.top_k import mask_, running_top_k
-from intarsia.recommender.fallback import Answers, device_of, knows_nothing, unanswerable
+from intarsia.nn.top_k import running_top_k
+from intarsia.recommender.fallback import Answers, device_of, knows_nothing, popular, unanswerable
 from intarsia.recommender.log_data import SideEncoders
 from intarsia.recommender.memory import Memory
 from intarsia.recommender.requests import RequestBatches, Requests
 from intarsia.retrieval.exhaustive import in_order
 from intarsia.retrieval.index import Index
 
-REQUESTS = 256
+REQUESTS = 512
 """Requests answered at a time."""
 
 
@@ -31,7 +31,7 @@ class Searcher:
         model: The model.
         encoders: Of side features.
         memory: Users, items, and what everybody took.
-        size: Requests answered at a time, at most 256.
+        size: Requests answered at a time, at most `REQUESTS`.
     """
 
     def __init__(self, model: ItemScorer, encoders: SideEncoders, memory: Memory, size: int = REQUESTS) -> None:
@@ -75,8 +75,12 @@ class Searcher:
     def _scored(
         self, answers: Answers, part: Requests, k: int, filter_seen: bool, candidates: npt.NDArray[np.bool_] | None
     ) -> tuple[Tensor, Tensor]:
+        seen = part.histories if filter_seen else None
+        found = answers.best(k, seen) if candidates is None else None
+        if found is not None:
+            return found
         outside = None if candidates is None else torch.from_numpy(~candidates)
-        return running_top_k(answers.blocks(part.histories if filter_seen else None, outside), k)
+        return running_top_k(answers.blocks(seen, outside), k)
 
     def _searched(self, index: Index, batch: Batch, part: Requests, k: int, filter_seen: bool) -> tuple[Tensor, Tensor]:
         queries = self.model.queries(batch)
@@ -85,11 +89,8 @@ class Searcher:
         scores, items = in_order(scores.masked_fill(items < 0, -torch.inf), items)
         empty = unanswerable(self.model, batch)
         if bool(empty.any()):
-            popular = self._popularity.repeat(len(part), 1)
-            if filter_seen:
-                mask_(popular, 0, part.histories)
-            values, places = running_top_k([(0, popular[empty])], k)
-            scores[empty], items[empty] = values, places
+            rows = empty.nonzero()[:, 0].cpu()
+            scores[rows], items[rows] = popular(self._popularity, rows, k, part.histories if filter_seen else None)
         return scores, items
 
     # Parts that others ask for
@@ -110,7 +111,7 @@ class Searcher:
         """(N, D) float32 vectors of a model that is indexable, of length 1 where its scores are cosines."""
         kept = self.catalogue()
         assert isinstance(kept, Vectors)
-        return kept.items.float().cpu()
+        return kept.single.cpu()
 
     def query_vectors(self, requests: Requests) -> Tensor:
         """(R, D) or (R, K, D) float32 vectors of requests."""

@@ -45,7 +45,7 @@ def exhaustive_top_k(
     1) `cosine`, -|q - x|^2 for `euclidean`. Equal scores are in the order of the item numbers.
 
     Args:
-        queries: (B, K, D) float32.
+        queries: (B, K, D) float32 or float64.
         rows: Gives the (n, D) float32 vectors of the items `start` to `stop - 1`.
         count: N.
         k: Items for each query.
@@ -74,7 +74,7 @@ def exhaustive_top_k(
             assert take is not None
             assert largest is not None
             first = leading if queries.device.type == "cpu" else running_top_k
-            found = first(_blocks(queries[part], rows, count, metric, own), kept + SPARE)
+            found = first(_blocks(queries[part].float(), rows, count, metric, own), kept + SPARE)
             again = _scores_of(queries[part], take, found[1], metric)
             best, order = in_order(again, found[1])
             scores[part, :kept], items[part, :kept] = best[:, :kept], order[:, :kept]
@@ -190,7 +190,8 @@ def _error(queries: Tensor, largest: float, metric: str) -> Tensor:
     """(B,) a bound on how far a single-precision score lies from the true one.
 
     A sum of D products is off by at most D * u / (1 - D * u) times the product of the lengths, in whatever order it is
-    added up; u = 2^-24. Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1.
+    added up; u = 2^-24. Eight more units cover the rounding of queries in double precision, and what is left out here.
+    Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1.
     """
     unit = (queries.shape[-1] + 8) * 2.0**-24
     longest = queries.double().square().sum(dim=2).sqrt().amax(dim=1)

@@ -43,6 +43,8 @@ class RankingQueries:
         histories: (B,) lengths of the histories, for groups. Default: those of `excluded`.
         history_items: Items of the histories, for calibration. Default: `excluded`.
         ratings: (T,) what the users said of the targets, for rmse and mae; in the order of `targets.values`.
+        best: A faster way to the k best items of each query without those that are excluded: called with k and them,
+            it gives what `running_top_k` would make of `scores`, or None where it cannot.
     """
 
     users: Tensor
@@ -54,6 +56,7 @@ class RankingQueries:
     histories: Tensor | None = None
     history_items: Jagged | None = None
     ratings: Tensor | None = None
+    best: Callable[[int, Jagged], tuple[Tensor, Tensor] | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ def rank_targets(
         depth: Places that matter. Only the scores of the best `depth` other items are remembered.
         exact: Whether places behind `depth` matter too. All items are then scored twice.
         with_lists: Whether the lists of the best `depth` items are wanted.
-        item_chunk: Items scored at a time; changes nothing but time and memory.
+        item_chunk: Items scored at a time; changes nothing but time and memory. Default: some 2 million scores, or
+            the queries' own way to the best.
         model: What errors call the model.
 
     Raises:
@@ -128,7 +132,8 @@ def rank_targets(
     ahead: Tensor | None = None
     values = best = None
     if depth:
-        values, best = running_top_k(field.blocks(), depth)
+        found = field.best(depth) if item_chunk is None and not exact else None
+        values, best = running_top_k(field.blocks(), depth) if found is None else found
         field.refuse_nan(values[:, 0])
     if exact or not depth:
         ahead = field.count_at_least()
@@ -150,8 +155,8 @@ def rank_targets(
         ranks = torch.where(behind, NOT_FOUND, counted + places)
     lists = None
     if with_lists and values is not None and best is not None:
-        found = torch.where(lost, NOT_FOUND, ranks)
-        lists = _lists(field.items_at(best.cpu()), rows, items, found, depth)
+        near = torch.where(lost, NOT_FOUND, ranks)
+        lists = _lists(field.items_at(best.cpu()), rows, items, near, depth)
     return Ranked(rows, items, ranks, num_targets, field.num_others, lists, field.collisions)
 
 
@@ -169,6 +174,7 @@ class _Field:
             barred = torch.cat([_keys(queries.excluded, num_items, self.batch, "excluded items"), targets]).unique()
             self.num_others = num_items - torch.bincount(barred // num_items, minlength=self.batch)
             self._barred = _ByItem(barred // num_items, barred % num_items)
+            self._excluded = Jagged(barred % num_items, _offsets(num_items - self.num_others))
             self._targets = _ByItem(self.rows, self.items)
             self.chunk = item_chunk or max(1024, BLOCK_NUMBERS // self.batch)
         else:
@@ -201,6 +207,18 @@ class _Field:
             block[rows.to(block.device), columns.to(block.device)] = -torch.inf
             yield start, block
         self._targets_known = True
+
+    def best(self, depth: int) -> tuple[Tensor, Tensor] | None:
+        """The best other items by the queries' own way, where they have one; scores the targets too."""
+        if self.queries.best is None or self.queries.candidates is not None:
+            return None
+        found = self.queries.best(min(depth, self.num_items), self._excluded)
+        if found is not None:
+            lengths = torch.bincount(self.rows, minlength=self.batch)
+            columns = _places(self.rows, lengths) - 1
+            scores = self._pair_scores(_padded(self.items, self.rows, columns, lengths, -1))
+            self.target_scores, self._targets_known = scores[self.rows, columns], True
+        return found
 
     def items_at(self, columns: Tensor) -> Tensor:
         """The items in these columns of what `blocks` gave, -1 for none."""
@@ -260,12 +278,16 @@ class _Field:
         columns = _places(self.rows, lengths) - 1
         own = _padded(self.items, self.rows, columns, lengths, -1)
         together = torch.cat([own, candidates], dim=1)
-        parts = together.split(max(1, PAIR_NUMBERS // self.batch), dim=1)
-        scores = torch.cat([self.queries.pair_scores(part).cpu() for part in parts], dim=1)
-        scores = scores if scores.dtype == torch.float64 else scores.float()
+        scores = self._pair_scores(together)
         self.target_scores, self._targets_known = scores[self.rows, columns], True
         others = scores[:, own.shape[1] :]
         self._candidates, self._candidate_scores = candidates, others.masked_fill(candidates < 0, -torch.inf)
+
+    def _pair_scores(self, items: Tensor) -> Tensor:
+        """(B, M) scores of each query's own items (B, M)."""
+        parts = items.split(max(1, PAIR_NUMBERS // self.batch), dim=1)
+        scores = torch.cat([self.queries.pair_scores(part).cpu() for part in parts], dim=1)
+        return scores if scores.dtype == torch.float64 else scores.float()
 
 
 class _ByItem:

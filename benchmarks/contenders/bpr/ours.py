@@ -1,0 +1,39 @@
+"""MF with BPR with intarsia: passes over the log, then the ranking of all items for everybody in the test part."""
+
+import intarsia.models.mf  # noqa: F401 - others import their models before the clock starts, too
+import numpy as np
+import polars as pl
+from intarsia.recommender.fit import run
+from intarsia.recommender.pipeline import pipeline_from
+from ours_ import training_log
+from report import Report
+
+report = Report("intarsia")
+frame = training_log(report)
+test = pl.DataFrame({name: np.load(report.data / f"test_{name}s.npy") for name in ("user", "item")})
+epochs = report.number("epochs")
+pipeline = {
+    "data_config": {
+        "log": {"user_field": "user", "item_field": "item"},
+        "split": "files",
+        "batch_size": report.number("batch"),
+        "eval_batch_size": 1024,
+    },
+    "model_config": {
+        "model_class": "MF",
+        "mf": {"hidden_size": report.number("factors")},
+        "objective": "bpr",
+        "negatives": "uniform",
+    },
+    "train_config": {"optimizer": "adam", "learning_rate": 0.001, "num_epochs": epochs},
+    "eval_config": {"metrics": ["recall@20", "ndcg@20"]},
+}
+with report.phase("fit"):
+    found = run(pipeline_from(pipeline), frames={"train": frame, "test": test}, run_dir=report.out.parent / "run")
+report.figures |= {
+    "prepare": found.seconds["data"],
+    "epoch": found.seconds["train"] / epochs,
+    "evaluate": found.seconds["evaluate"],
+    "recall@20": found.evaluations["test"].values["recall@20"].value,
+}
+report.write()

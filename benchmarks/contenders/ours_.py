@@ -1,0 +1,41 @@
+"""What intarsia's contenders share: the log as a data frame, and recommended lists as an array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from intarsia.recommender.fit import Fitted, run
+from intarsia.recommender.pipeline import pipeline_from
+from report import Report
+
+LOG = {"log": {"user_field": "user", "item_field": "item"}, "split": {"by": "random", "valid": 0, "test": 0}}
+
+
+def training_log(report: Report) -> pl.DataFrame:
+    """The training part."""
+    return pl.DataFrame({name: np.load(report.data / f"train_{name}s.npy") for name in ("user", "item")})
+
+
+def fitted(report: Report, pipeline: dict[str, Any], frame: pl.DataFrame) -> Fitted:
+    """Trains on the whole log."""
+    given = {"data_config": LOG | pipeline.pop("data_config", {}), **pipeline}
+    return run(pipeline_from(given), frames={"train": frame}, run_dir=report.out.parent / "run")
+
+
+def recommend(report: Report, found: Fitted) -> None:
+    """Recommends to everybody, which is timed, and keeps the lists."""
+    num_users = int(np.load(report.data / "size.npy")[0])
+    depth = report.number("k")
+    with report.phase("recommend"):
+        answer = found.recommender.recommend(users=np.arange(num_users), k=depth)
+    np.save(report.out.parent / "lists.npy", as_array(answer, num_users, depth))
+
+
+def as_array(answer: pl.DataFrame, num_users: int, depth: int) -> npt.NDArray[np.int64]:
+    """(U, k) items; -1 where a list is shorter."""
+    lists = np.full((num_users, depth), -1)
+    lists[answer["user"].cast(pl.Int64).to_numpy(), answer["rank"].to_numpy() - 1] = answer["item"].cast(pl.Int64)
+    return lists
