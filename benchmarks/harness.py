@@ -1,8 +1,8 @@
 """Jobs, their contenders, and running them in turn.
 
-Every contender runs in a process of its own, one at a time; rounds go through all of them before the next begins, so that
-a busy moment of the machine hits everybody, and ratios are taken within a round. Peak memory is the largest resident
-size that the operating system saw, of the contender or of one of its children.
+Every contender runs in a process of its own, one at a time; rounds go through all of them before the next begins, so
+that a busy moment of the machine hits everybody, and ratios are taken within a round. Peak memory is the largest
+resident size that the operating system saw, of the contender or of one of its children.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Job:
         contenders: Who does it, intarsia first.
         show: Figures in the table, with their units.
         bars: What intarsia has to reach.
-        prepare: Makes the data; gets the folder of the public data sets and the one to write into. A `FileNotFoundError`
-            says which data set is missing.
+        prepare: Makes the data; gets the folder of the public data sets and the one to write into. A
+            `FileNotFoundError` says which data set is missing.
         judge: Adds figures that are measured alike for everybody, from the arrays beside a contender's file.
         options: Settings that all contenders get.
     """

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from report import Report
+
 from intarsia.recommender.fit import Fitted, run
 from intarsia.recommender.pipeline import pipeline_from
-from report import Report
 
 LOG = {"log": {"user_field": "user", "item_field": "item"}, "split": {"by": "random", "valid": 0, "test": 0}}
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
 from harness import Bar, Contender, Job
 
 BATCH, EXPONENT = 4096, 1.05

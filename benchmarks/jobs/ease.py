@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import Bar, Contender, Job
+
 from jobs.logs import judge_lists, leave_one_out, movielens_1m, save
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness import Bar, Contender, Job
+
 from jobs.ease import prepare
 from jobs.logs import judge_lists
 
@@ -11,8 +12,8 @@ JOBS = (
     Job(
         name="sasrec_ml1m",
         title="SASRec on MovieLens-1M",
-        setting="latest 200 steps, width 64, 2 blocks, 1 head, softmax over 3,416 items, batches of 128; 2 passes, then "
-        "ten recommendations for each of 6,040 users (RecBole: latest 50 steps, its batches of 2,048 prefixes)",
+        setting="latest 200 steps, width 64, 2 blocks, 1 head, softmax over 3,416 items, batches of 128; 2 passes, "
+        "then ten recommendations for each of 6,040 users (RecBole: latest 50 steps, its batches of 2,048 prefixes)",
         contenders=(
             Contender("intarsia", "sasrec/ours.py"),
             Contender("RecTools", "sasrec/rectools_.py", "rectools", rounds=1),

@@ -20,7 +20,7 @@ TORCH = "torch>=2.11,<2.14"
 # RecBole 1.2.1 was written for numpy 1 and an older pyarrow, and imports ray and what ray imports. RecTools brings a
 # fork of implicit that writes into implicit's own folder, so that the two cannot share an environment.
 PEERS: dict[str, list[str]] = {
-    "recbole": ["recbole==1.2.1", "numpy<2", "pyarrow<19", "ray[tune]", "setuptools<81", TORCH],
+    "recbole": ["recbole==1.2.1", "numpy<2", "pyarrow<19", "ray[tune]", "pandas<3", "setuptools<81", TORCH],
     "rectools": ["rectools[torch]==0.19.0", "numpy<2", TORCH],
     "implicit": ["implicit==0.7.3"],
     "deepctr": ["deepctr-torch==0.3.0", TORCH],

@@ -1,8 +1,9 @@
 """ALS with intarsia."""
 
-import intarsia.models.als  # noqa: F401 - others import their models before the clock starts, too
 from ours_ import fitted, recommend, training_log
 from report import Report
+
+import intarsia.models.als  # noqa: F401 - others import their models before the clock starts, too
 
 report = Report("intarsia")
 frame = training_log(report)

@@ -1,18 +1,22 @@
 """MF with BPR with intarsia: passes over the log, then the ranking of all items for everybody in the test part."""
 
-import intarsia.models.mf  # noqa: F401 - others import their models before the clock starts, too
 import numpy as np
 import polars as pl
-from intarsia.recommender.fit import run
-from intarsia.recommender.pipeline import pipeline_from
-from ours_ import training_log
 from report import Report
 
+import intarsia.models.mf  # noqa: F401 - others import their models before the clock starts, too
+from intarsia.recommender.fit import run
+from intarsia.recommender.pipeline import pipeline_from
+
 report = Report("intarsia")
-frame = training_log(report)
-test = pl.DataFrame({name: np.load(report.data / f"test_{name}s.npy") for name in ("user", "item")})
+here = report.out.parent
+for part in ("train", "test"):
+    columns = {name: np.load(report.data / f"{part}_{name}s.npy") for name in ("user", "item")}
+    pl.DataFrame(columns).write_parquet(here / f"{part}.parquet")
 epochs = report.number("epochs")
 pipeline = {
+    "train_input_path": str(here / "train.parquet"),
+    "test_input_path": str(here / "test.parquet"),
     "data_config": {
         "log": {"user_field": "user", "item_field": "item"},
         "split": "files",
@@ -29,7 +33,7 @@ pipeline = {
     "eval_config": {"metrics": ["recall@20", "ndcg@20"]},
 }
 with report.phase("fit"):
-    found = run(pipeline_from(pipeline), frames={"train": frame, "test": test}, run_dir=report.out.parent / "run")
+    found = run(pipeline_from(pipeline), run_dir=here / "run")
 report.figures |= {
     "prepare": found.seconds["data"],
     "epoch": found.seconds["train"] / epochs,

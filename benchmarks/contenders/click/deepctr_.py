@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch._dynamo  # which the first optimizer imports
 from deepctr_torch.inputs import DenseFeat, SparseFeat
 from deepctr_torch.models import DeepFM
 from report import Report

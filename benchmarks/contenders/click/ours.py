@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import polars as pl
-from intarsia.config.schema import TrainConfig
+from report import Report
+
 from intarsia.recommender.jobs import open_job
 from intarsia.recommender.pipeline import pipeline_from
 from intarsia.training.trainer import Trainer
-from report import Report
 
 report = Report("intarsia")
 ids, width, steps, warm = (report.number(name) for name in ("ids", "width", "steps", "warm"))

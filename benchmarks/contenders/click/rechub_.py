@@ -1,7 +1,8 @@
-"""DeepFM with Torch-RecHub: the loop of its `CTRTrainer`, once on the rows that warm up and once on those that are timed."""
+"""DeepFM with Torch-RecHub: the loop of its `CTRTrainer`, first on rows that warm up, then on those that are timed."""
 
 import numpy as np
 import torch
+import torch._dynamo  # which the first optimizer imports
 from report import Report
 from torch_rechub.basic.features import DenseFeature, SparseFeature
 from torch_rechub.models.ranking import DeepFM
@@ -39,5 +40,7 @@ with report.phase("train"):
 report.figures["samples/s"] = steps * batch / report.seconds["train"]
 report.figures["build"] = report.seconds["build"]
 report.notes.append("loss is the mean of the timed batches")
-report.notes.append("layers have batch normalization, which cannot be left out; first order from the vectors, not from weights")
+report.notes.append(
+    "layers have batch normalization, which cannot be left out; first order from the vectors, not from weights"
+)
 report.write()

@@ -1,9 +1,10 @@
-"""DeepFM in plain torch: one table for all columns with sparse gradients, `SparseAdam` for it and `Adam` for the rest."""
+"""DeepFM in plain torch: one table for all columns with sparse gradients and `SparseAdam`, `Adam` for the rest."""
 
 import time
 
 import numpy as np
 import torch
+import torch._dynamo  # which the first optimizer imports
 from report import Report
 from torch import Tensor, nn
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
+import torch._dynamo  # which the first optimizer imports
 from report import Report
 from sklearn.preprocessing import OrdinalEncoder
 from torch_rechub.basic.features import SparseFeature

@@ -1,8 +1,9 @@
 """GRU4Rec with intarsia: one pass reads every user's whole history once and predicts each of its items."""
 
-import intarsia.models.gru4rec  # noqa: F401 - others import their models before the clock starts, too
 from ours_ import fitted, training_log
 from report import Report
+
+import intarsia.models.gru4rec  # noqa: F401 - others import their models before the clock starts, too
 
 report = Report("intarsia")
 frame = training_log(report)

@@ -1,9 +1,10 @@
 """SASRec with intarsia: passes over the log, then recommendations for everybody."""
 
-import intarsia.models.sasrec  # noqa: F401 - others import their models before the clock starts, too
 import numpy as np
 from ours_ import fitted, recommend, training_log
 from report import Report
+
+import intarsia.models.sasrec  # noqa: F401 - others import their models before the clock starts, too
 
 report = Report("intarsia")
 frame = training_log(report)

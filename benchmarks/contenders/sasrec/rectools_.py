@@ -1,0 +1,83 @@
+"""SASRec with RecTools: its own Lightning module under a trainer without logs, checkpoints and bars."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning import Callback, Trainer
+from rectools import Columns
+from rectools.dataset import Dataset
+from rectools.models import SASRecModel
+from report import Report
+
+report = Report("rectools")
+torch.set_num_threads(report.threads)
+users, items = (np.load(report.data / f"train_{name}s.npy") for name in ("user", "item"))
+num_users = int(np.load(report.data / "size.npy")[0])
+depth, steps, epochs = (report.number(name) for name in ("k", "steps", "epochs"))
+seconds: list[float] = []
+batches: list[int] = []
+
+
+class Clock(Callback):
+    """Notes how long each pass takes and how many batches a whole one has."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: object) -> None:
+        """Starts the clock."""
+        batches.append(len(trainer.train_dataloader))
+        seconds.append(-time.perf_counter())
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: object) -> None:
+        """Stops it."""
+        seconds[-1] += time.perf_counter()
+
+
+def make_trainer() -> Trainer:
+    """A trainer that does nothing but train."""
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        min_epochs=epochs,
+        max_epochs=epochs,
+        limit_train_batches=steps or 1.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Clock()],
+    )
+
+
+with report.phase("fit"):
+    frame = pd.DataFrame({Columns.User: users, Columns.Item: items, Columns.Weight: 1.0})
+    frame[Columns.Datetime] = pd.to_datetime(np.arange(len(frame)), unit="s")
+    dataset = Dataset.construct(frame)
+    model = SASRecModel(
+        session_max_len=report.number("length"),
+        n_factors=report.number("width"),
+        n_blocks=report.number("blocks"),
+        n_heads=report.number("heads"),
+        dropout_rate=float(report.options["dropout"]),
+        batch_size=report.number("batch"),
+        loss="softmax",
+        lr=0.001,
+        get_trainer_func=make_trainer,
+    )
+    model.fit(dataset)
+with report.phase("recommend"):
+    answer = model.recommend(users=np.arange(num_users), dataset=dataset, k=depth, filter_viewed=True)
+lists = np.full((num_users, depth), -1)
+lists[answer[Columns.User], answer[Columns.Rank] - 1] = answer[Columns.Item]
+np.save(report.out.parent / "lists.npy", lists)
+epoch = float(np.mean(seconds[1:] or seconds))
+if steps:
+    report.notes.append(f"{steps} of the {batches[0]} batches of a pass were trained; its time is scaled from them")
+    epoch *= batches[0] / min(steps, batches[0])
+report.figures |= {
+    "epoch": epoch,
+    "loss": model.fit_trainer.callback_metrics["train_loss"].item(),
+    "recommend": report.seconds["recommend"],
+    "total fit": report.seconds["fit"],
+}
+report.write()
