@@ -29,6 +29,8 @@ logger = logging.getLogger("intarsia.data")
 FORMAT_VERSION = 1
 """Grows when entries of older versions must not be read any more."""
 
+Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+
 _MANIFEST = "manifest.json"
 _STALE_SECONDS = 86400
 
@@ -82,10 +84,24 @@ class EncodedCache:
     def load(self, key: str) -> SampleDataset | None:
         """The data set of that name with all arrays mapped into memory, or None.
 
-        A damaged entry (a file is missing or has another size) is removed, to be made anew.
+        A damaged entry is removed, to be made anew.
         """
         from intarsia.data.dataset import SampleDataset
 
+        found = self.load_arrays(key)
+        if found is None:
+            return None
+        try:
+            return SampleDataset.from_arrays(*found)
+        except (ValueError, KeyError, TypeError) as error:
+            self._damaged(self.directory / key, error)
+            return None
+
+    def load_arrays(self, key: str) -> tuple[Any, Arrays] | None:
+        """Plain data and arrays, mapped into memory, that were stored under that name, or None.
+
+        A damaged entry (a file is missing or has another size) is removed, to be made anew.
+        """
         folder = self.directory / key
         if not folder.is_dir():
             logger.info("Encoded data are not in the cache: %s", folder)
@@ -94,20 +110,23 @@ class EncodedCache:
             manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
             _check_sizes(folder, manifest)
             arrays = {name: _map(folder / f"{name}.npy") for name in manifest["arrays"]}
-            dataset = SampleDataset.from_arrays(manifest["meta"], arrays)
+            meta = manifest["meta"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("Encoded data in the cache are damaged and will be made anew: %s (%s)", folder, error)
-            self._remove(folder)
+            self._damaged(folder, error)
             return None
         try:
             os.utime(folder)  # `prune` removes the least recently used first.
         except OSError:
             logger.debug("The cache's folder cannot be written: %s", folder)
         logger.info("Encoded data come from the cache: %s", folder)
-        return dataset
+        return meta, arrays
 
     def store(self, key: str, dataset: SampleDataset) -> bool:
-        """Writes a data set. A full or read-only disk is reported in the log, not raised: data can be made again.
+        """Writes a data set; see `store_arrays`."""
+        return self.store_arrays(key, *dataset.to_arrays())
+
+    def store_arrays(self, key: str, meta: Any, arrays: Arrays) -> bool:
+        """Writes plain data and arrays. A full or read-only disk is told in the log, not raised: they can be made anew.
 
         Several processes may store the same entry at once: the first one's stays.
 
@@ -118,7 +137,6 @@ class EncodedCache:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=self.directory))
-            meta, arrays = dataset.to_arrays()
             for name, array in arrays.items():
                 np.save(aside / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
             sizes = {name: (aside / f"{name}.npy").stat().st_size for name in arrays}
@@ -168,6 +186,10 @@ class EncodedCache:
             logger.info("Removed from the cache: %s (%d bytes)", folder, size)
             freed += size
         return freed
+
+    def _damaged(self, folder: Path, error: Exception) -> None:
+        logger.warning("Encoded data in the cache are damaged and will be made anew: %s (%s)", folder, error)
+        self._remove(folder)
 
     def _move_in(self, aside: Path, target: Path) -> bool:
         try:

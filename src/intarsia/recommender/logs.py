@@ -12,6 +12,7 @@ from intarsia.core.errors import ConfigError, DataError
 from intarsia.data.catalogue import RawLog, resolve_dataset
 from intarsia.data.catalogue.entry import dataset_names
 from intarsia.data.interactions.build import build_interactions
+from intarsia.data.interactions.cached import cached_interactions
 from intarsia.data.interactions.formats import frame_of, read_raw_log, with_files
 from intarsia.data.interactions.interactions import Interactions
 from intarsia.recommender.pipeline import load_pipeline, pipeline_from
@@ -43,7 +44,14 @@ def open_interactions(config: PipelineConfig, base_dir: Path | None = None, fram
     """
     data = config.data_config
     roles = log_roles(config)
-    return build_interactions(_raw(config, roles, base_dir, frame), roles, data.filter)
+
+    def build() -> Interactions:
+        return build_interactions(_raw(config, roles, base_dir, frame), roles, data.filter)
+
+    if frame is not None or data.dataset is not None or config.train_input_path is None:
+        return build()
+    parts = {"valid": config.eval_input_path, "test": config.test_input_path}
+    return cached_interactions(build, config.train_input_path, roles, data.filter, data, base_dir=base_dir, **parts)
 
 
 @dataclass(frozen=True)

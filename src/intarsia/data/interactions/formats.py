@@ -74,10 +74,31 @@ def read_raw_log(
         DataError: A file is missing or cannot be read, a column is missing, or the format cannot be told.
     """
     files = _files(paths, valid, test, base_dir)
-    kind = log.format if log.format != "auto" else tell_format(files.train[0], log, files.test[:1])
+    kind = _kind(files, log)
     shape = log_shape(log, data)
     raw = _READERS[kind](files, log, shape)
     return with_files(raw, log, base_dir, knowledge=knowledge)
+
+
+def log_files(
+    paths: PathLike,
+    log: LogConfig,
+    *,
+    valid: PathLike | None = None,
+    test: PathLike | None = None,
+    base_dir: Path | None = None,
+) -> tuple[list[Path], str]:
+    """Files of all parts of a log, and their format; see `read_raw_log`.
+
+    Raises:
+        DataError: A file is missing, or the format cannot be told.
+    """
+    files = _files(paths, valid, test, base_dir)
+    return [*files.train, *files.valid, *files.test], _kind(files, log)
+
+
+def _kind(files: _Files, log: LogConfig) -> str:
+    return log.format if log.format != "auto" else tell_format(files.train[0], log, files.test[:1])
 
 
 def with_files(raw: RawLog, log: LogConfig, base_dir: Path | None = None, *, knowledge: bool = False) -> RawLog:

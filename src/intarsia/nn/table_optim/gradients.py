@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,9 +33,7 @@ def sum_by_row(ids: Tensor, values: Tensor, num_rows: int) -> tuple[Tensor, Tens
     Returns:
         (R,) int64 ids in rising order, and (R, D) sums.
     """
-    # Half as wide keys sort in half the time.
-    keys = ids.to(torch.int32) if num_rows < torch.iinfo(torch.int32).max else ids
-    keys, order = keys.sort(stable=True)
+    keys, order = _sorted(ids, num_rows)
     rows, counts = torch.unique_consecutive(keys, return_counts=True)
     ends = counts.cumsum(0)
     if rows.shape[0] and int(rows[-1]) >= num_rows:
@@ -43,6 +42,20 @@ def sum_by_row(ids: Tensor, values: Tensor, num_rows: int) -> tuple[Tensor, Tens
     if not rows.shape[0]:
         return rows.long(), values.new_zeros(0, values.shape[1])
     return rows.long(), F.embedding_bag(order, values.contiguous(), ends - counts, mode="sum")
+
+
+def _sorted(ids: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Ids, of at most num_rows, in rising order, equal ones as they came, and where each one stood."""
+    bits = len(ids).bit_length()
+    if ids.device.type == "cpu" and num_rows.bit_length() + bits < 63:
+        # Each id with its place behind it is a number of its own, which NumPy sorts many times as fast as torch.
+        numbers = (ids.numpy() << bits) | np.arange(len(ids))
+        numbers.sort()
+        both = torch.from_numpy(numbers)
+        return both >> bits, both & ((1 << bits) - 1)
+    # Half as wide keys sort in half the time.
+    keys = ids.to(torch.int32) if num_rows < torch.iinfo(torch.int32).max else ids
+    return keys.sort(stable=True)
 
 
 def gradient(weight: nn.Parameter, table: FusedTable) -> tuple[Tensor, Tensor] | None:

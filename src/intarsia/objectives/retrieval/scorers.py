@@ -15,6 +15,8 @@ from intarsia.objectives.retrieval.products import distinct, pair_products
 Encode = Callable[[Tensor | None], Tensor]
 """Item numbers (...) to vectors (..., D) or biases (...); None: the whole catalogue."""
 
+FEW = 2
+"""Items of a query up to which plain sums are faster than products of matrices."""
 MANY = 65536
 """From this number of pairs on, vectors are made once for each distinct item, and not gathered all at once."""
 
@@ -66,7 +68,10 @@ class FactorScorer(Scorer):
             return self._scores(products, self.queries, vectors, items)
         if items.numel() < MANY:
             vectors = self._vectors(items)
-            products = torch.bmm(vectors, self.queries.unsqueeze(2)).squeeze(2)
+            if items.shape[1] <= FEW:
+                products = (vectors * self.queries.unsqueeze(1)).sum(dim=-1)
+            else:
+                products = torch.bmm(vectors, self.queries.unsqueeze(2)).squeeze(2)
             return self._scores(products, self.queries.unsqueeze(1), vectors, items)
         found, places = distinct(items, self.num_items)
         factors = self.factors(found)
