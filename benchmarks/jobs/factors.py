@@ -47,7 +47,7 @@ JOBS = (
     Job(
         name="bpr_gowalla",
         title="MF with BPR on Gowalla",
-        setting="64 factors, ten passes, one uniform negative (implicit: by popularity); all items ranked for everybody",
+        setting="64 factors, ten passes, one uniform negative (implicit: by popularity); all items ranked for all",
         contenders=(
             Contender("intarsia", "bpr/ours.py"),
             Contender("implicit", "bpr/implicit_.py", "implicit"),

@@ -30,13 +30,13 @@ def job(name: str, model: str, title: str) -> Job:
         "of 0.97 on the validation part",
         contenders=(
             Contender("intarsia", "frappe/ours.py"),
-            Contender("DeepCTR-Torch", "frappe/deepctr_.py", "deepctr"),
-            Contender("Torch-RecHub", "frappe/rechub_.py", "rechub"),
+            Contender("DeepCTR-Torch", "frappe/deepctr_.py", "deepctr", rounds=1),
+            Contender("Torch-RecHub", "frappe/rechub_.py", "rechub", rounds=1),
         ),
         show={"prepare": "s", "epoch": "s", "epochs": "", "auc": "", "total": "s", "peak MiB": ""},
         bars=(Bar("prepare", limit=3.0), Bar("epoch", least=3.5), Bar("total", least=5.0)),
         prepare=prepare,
-        options={"model": model, "width": 10, "batch": 4096, "target": "0.97", "max_epochs": 12},
+        options={"model": model, "width": 10, "batch": 4096, "target": "0.97", "max_epochs": 6},
     )
 
 

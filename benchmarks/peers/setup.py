@@ -23,7 +23,7 @@ PEERS: dict[str, list[str]] = {
     "recbole": ["recbole==1.2.1", "numpy<2", "pyarrow<19", "ray[tune]", "pandas<3", "setuptools<81", TORCH],
     "rectools": ["rectools[torch]==0.19.0", "numpy<2", TORCH],
     "implicit": ["implicit==0.7.3"],
-    "deepctr": ["deepctr-torch==0.3.0", TORCH],
+    "deepctr": ["deepctr-torch==0.3.0", "requests", TORCH],
     "rechub": ["torch-rechub==0.9.0", TORCH],
     "lenskit": ["lenskit==2025.8.1", TORCH],
     "cornac": ["cornac==3.0.1", TORCH],

@@ -43,7 +43,10 @@ while auc < target and epochs < report.number("max_epochs"):
     epochs += 1
 report.figures["prepare"] = report.seconds["prepare"]
 report.figures["epoch"] = report.seconds["train"] / epochs
-report.figures["total"] = sum(report.seconds.values())
+if auc >= target:
+    report.figures["total"] = sum(report.seconds.values())
+else:
+    report.notes.append(f"the AUC was not reached within {epochs} epochs")
 report.figures |= {"epochs": epochs, "auc": auc, "reached": int(auc >= target)}
 report.notes.append("layers have batch normalization, which cannot be left out")
 report.write()
