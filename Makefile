@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HISTORY ?= 50,181,258
 DATA_DIR ?=
 
-.PHONY: demo test long lint fuzz bench docs clean
+.PHONY: demo test long lint fuzz bench bench-parts peers docs clean
 
 demo: $(VENV)/.run
 	$(BIN)/python examples/demo.py --history $(HISTORY) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
@@ -26,11 +26,22 @@ long: $(VENV)/.test
 fuzz: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz
 
+# All jobs beside the peers that are set up (`make peers`), then the page that tells. A missed bar does not stop it.
 bench: $(VENV)/.test
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/model_step.py
+	-$(BIN)/python benchmarks/bench.py $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+	$(BIN)/python benchmarks/roofline.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/collect.py
+
+# Parts of intarsia alone.
+bench-parts: $(VENV)/.test
+	-$(BIN)/python benchmarks/startup.py
+	-$(BIN)/python benchmarks/model_step.py
 	-$(BIN)/python benchmarks/table_step.py
-	$(BIN)/python benchmarks/streaming.py
+	-$(BIN)/python benchmarks/streaming.py
+
+peers: | $(BIN)/python
+	$(BIN)/python benchmarks/peers/setup.py
 
 docs: $(VENV)/.run
 	$(BIN)/python docs/generate.py
