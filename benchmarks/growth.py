@@ -20,7 +20,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,9 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE / "contenders"))
+from report import peak  # noqa: E402
+
 SIZES: dict[str, list[int]] = {
     "tables": [10_000, 100_000, 1_000_000],
     "rows": [100_000, 1_000_000, 5_000_000, 20_000_000],
@@ -54,11 +56,6 @@ AXES = {
     "items": ("items", "seconds"),
     "length": ("length of the histories", "seconds for 400,000 steps"),
 }
-
-
-def peak() -> float:
-    """Largest resident size so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def tables(size: int, folder: Path) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 Every contender runs in a process of its own, one at a time; rounds go through all of them before the next begins, so
 that a busy moment of the machine hits everybody, and ratios are taken within a round. Peak memory is the largest
-resident size that the operating system saw, of the contender or of one of its children.
+resident size of the contender's own process.
 """
 
 from __future__ import annotations
@@ -135,15 +135,11 @@ def run_once(job: Job, contender: Contender, data: Path, threads: int) -> dict[s
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
         with tempfile.TemporaryFile() as printed:
-            process = subprocess.Popen(command, cwd=scratch, env=environment, stdout=printed, stderr=printed)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode or not out.exists():
+            done = subprocess.run(command, cwd=scratch, env=environment, stdout=printed, stderr=printed)
+            if done.returncode or not out.exists():
                 printed.seek(0)
-                raise Failed(printed.read().decode(errors="replace")[-3000:] or f"ended with {process.returncode}")
+                raise Failed(printed.read().decode(errors="replace")[-3000:] or f"ended with {done.returncode}")
         told: dict[str, Any] = json.loads(out.read_text())
-        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-        told["figures"]["peak MiB"] = usage.ru_maxrss / unit
         if job.judge is not None:
             told["figures"] |= job.judge(Path(scratch), data)
     return told

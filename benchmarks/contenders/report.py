@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 _STARTED = time.perf_counter()
+
+
+def peak() -> float:
+    """Largest resident size of this process, in MiB; of its own memory, not of the process that started it."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 class Report:
@@ -64,6 +77,7 @@ class Report:
 
     def write(self) -> None:
         """Writes the file; the last thing that a contender does."""
+        self.figures["peak MiB"] = peak()
         told = {
             "version": version(self.package),
             "seconds": self.seconds,

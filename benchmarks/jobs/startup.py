@@ -45,7 +45,7 @@ JOBS = (
             imported("implicit", "implicit", "implicit.als", "implicit"),
             imported("torch", "torch", "torch", "deepctr"),
         ),
-        show={"import": "s", "help": "s", "first step": "s", "peak MiB": ""},
+        show={"import": "s", "help": "s", "first step": "s"},
         bars=(Bar("import", limit=0.3), Bar("first step", limit=6.0)),
         prepare=prepare,
     ),

@@ -38,6 +38,8 @@ class RankModel(Model):
     """
 
     summed_losses = frozenset({"embedding_regularization"})
+    steady_shapes = False
+    """Whether batches of one size make products of one shape: no feature is a sequence."""
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class RankModel(Model):
         if label not in schema.labels:
             known = ", ".join(schema.labels) or "none"
             raise BuildError([Problem("", "model_config.label_name", f"there is no label `{label}`. Labels: {known}")])
-        return cls(
+        model = cls(
             backbone=Backbone(
                 config=config.backbone, feature_groups=config.feature_groups, schema=schema, backend=backend
             ),
@@ -87,6 +89,8 @@ class RankModel(Model):
             l2_regularization=config.model_params.l2_regularization,
             embedding_regularization=config.embedding_regularization,
         )
+        model.steady_shapes = not any(spec.sequence for spec in schema.features.values())
+        return model
 
     @classmethod
     def expand(cls, config: ModelConfig) -> ModelConfig:

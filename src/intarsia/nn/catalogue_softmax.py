@@ -6,10 +6,13 @@ of size (P, N) is kept for the backward pass and no product is computed twice.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from intarsia.nn.fast_products import fast_products
 
 CHUNK_BYTES = 4 << 20
 """Logits that are alive at a time. Small enough to stay in a processor's cache between the passes over them."""
@@ -38,7 +41,13 @@ def catalogue_softmax_loss(
 
     Returns:
         Scalar float32 (float64 for float64 queries); 0 for no positions.
+
+    All of it is float32, under autocast, too.
     """
+    if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            bias = None if bias is None else bias.float()
+            return catalogue_softmax_loss(queries.float(), items.float(), targets, bias, weights, scale)
     count = queries.shape[0] if weights is None else int((weights != 0).sum())
     share = queries.new_full((queries.shape[0],), 1.0) if weights is None else weights.to(queries.dtype)
     loss: Tensor = _CatalogueSoftmax.apply(queries, items, targets, bias, share / max(count, 1), scale)  # type: ignore[no-untyped-call]
@@ -59,25 +68,28 @@ class _CatalogueSoftmax(torch.autograd.Function):
         loss = queries.new_zeros(())
         rows = max(1, CHUNK_BYTES // (max(items.shape[0], 1) * queries.element_size()))
         across = items.t()
+        full = queries.shape[0] // rows * rows
         for start in range(0, queries.shape[0], rows):
-            part = slice(start, start + rows)
-            query, target, weight = queries[part] * scale, targets[part, None], weights[part, None]
-            logits = query @ across if bias is None else torch.addmm(bias.detach(), query, across)
-            top = logits.amax(dim=1, keepdim=True)
-            hit = logits.gather(1, target)
-            logits.sub_(top).exp_()
-            total = logits.sum(dim=1, keepdim=True)
-            loss += (weight * (total.log() + top - hit)).sum()
-            if not any(wants):
-                continue
-            # The gradient of the logits, in place of the exponentials: weight * (softmax - one at the target).
-            logits.mul_(weight / total).scatter_add_(1, target, -weight)
-            if of_queries is not None:
-                torch.mm(logits, items, out=of_queries[part])
-            if of_items is not None:
-                of_items.addmm_(logits.t(), query)
-            if of_bias is not None:
-                of_bias += logits.sum(dim=0)
+            # The last chunk has a shape of its own each time.
+            with fast_products(queries.device) if start < full else nullcontext():
+                part = slice(start, start + rows)
+                query, target, weight = queries[part] * scale, targets[part, None], weights[part, None]
+                logits = query @ across if bias is None else torch.addmm(bias.detach(), query, across)
+                top = logits.amax(dim=1, keepdim=True)
+                hit = logits.gather(1, target)
+                logits.sub_(top).exp_()
+                total = logits.sum(dim=1, keepdim=True)
+                loss += (weight * (total.log() + top - hit)).sum()
+                if not any(wants):
+                    continue
+                # The gradient of the logits, in place of the exponentials: weight * (softmax - one at the target).
+                logits.mul_(weight / total).scatter_add_(1, target, -weight)
+                if of_queries is not None:
+                    torch.mm(logits, items, out=of_queries[part])
+                if of_items is not None:
+                    of_items.addmm_(logits.t(), query)
+                if of_bias is not None:
+                    of_bias += logits.sum(dim=0)
         if of_queries is not None:
             of_queries *= scale
         ctx.save_for_backward(of_queries, of_items, of_bias)

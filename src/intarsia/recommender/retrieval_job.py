@@ -88,9 +88,9 @@ class RetrievalJob:
 
     def solve(self) -> None:
         """Fits a solver; lets any model remember what it needs for strangers."""
-        if isinstance(self.model, Solver):
-            self.model.fit(self.data.division, self.config.train_config.seed)
         with torch.no_grad():
+            if isinstance(self.model, Solver):
+                self.model.fit(self.data.division, self.config.train_config.seed)
             self.model.finish(self.data.division)
 
     def measure(self, part: str) -> Evaluation:

@@ -20,7 +20,7 @@ from intarsia.recommender.requests import RequestBatches, Requests
 from intarsia.retrieval.exhaustive import in_order
 from intarsia.retrieval.index import Index
 
-REQUESTS = 512
+REQUESTS = 1024
 """Requests answered at a time."""
 
 

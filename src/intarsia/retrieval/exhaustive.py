@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from intarsia.core.batch import Jagged
+from intarsia.nn.fast_products import exact_products
 from intarsia.nn.top_k import mask_, running_top_k
-from intarsia.retrieval.first_pass import WIDTH, leading
+from intarsia.retrieval.first_pass import WIDTH, ByLength, leading, leading_of_long
 
 SPARE = 32
 """Items that the first pass keeps beyond those asked for."""
@@ -38,6 +39,7 @@ def exhaustive_top_k(
     excluded: Jagged | None = None,
     take: Take | None = None,
     largest: float | None = None,
+    by_length: ByLength | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The k best of N items for each of B queries.
 
@@ -54,6 +56,8 @@ def exhaustive_top_k(
         take: Gives the (..., D) vectors of (...) item numbers. With it and `largest` there is a first pass in single
             precision; without them all is done in double precision.
         largest: Largest length of an item's vector.
+        by_length: The same vectors, the longest first: the first pass of inner products on a processor then passes
+            over items that are too short to be found.
 
     Returns:
         (B, k) float32 scores and (B, k) int64 items; where there are fewer items, -inf and -1 at the end.
@@ -64,7 +68,7 @@ def exhaustive_top_k(
         return scores, items
     # A first pass in less than full single precision (an option of torch) has no bound worth using.
     fast = take is not None and largest is not None and kept + SPARE < count
-    fast = fast and torch.get_float32_matmul_precision() == "highest"
+    fast = fast and exact_products(queries.device)
     size = max(1, min(ROWS, NUMBERS // ((kept + SPARE) * queries.shape[-1]))) if fast else ROWS
     for start in range(0, len(queries), size):
         part = slice(start, start + size)
@@ -73,8 +77,12 @@ def exhaustive_top_k(
         if fast:
             assert take is not None
             assert largest is not None
-            first = leading if queries.device.type == "cpu" else running_top_k
-            found = first(_blocks(queries[part].float(), rows, count, metric, own), kept + SPARE)
+            narrow = queries[part].float()
+            if by_length is not None and metric == "inner_product" and queries.device.type == "cpu":
+                found = leading_of_long(narrow, by_length, kept + SPARE, own)
+            else:
+                first = leading if queries.device.type == "cpu" else running_top_k
+                found = first(_blocks(narrow, rows, count, metric, own), kept + SPARE)
             again = _scores_of(queries[part], take, found[1], metric)
             best, order = in_order(again, found[1])
             scores[part, :kept], items[part, :kept] = best[:, :kept], order[:, :kept]

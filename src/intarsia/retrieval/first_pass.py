@@ -9,10 +9,12 @@ a block and FAISS's flat index 0.14.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from intarsia.core.batch import Jagged
 from intarsia.nn.top_k import running_top_k
 
 GROUP = 64
@@ -48,6 +50,85 @@ def leading(blocks: Iterable[tuple[int, Tensor]], k: int) -> tuple[Tensor, Tenso
     if values is None or items is None:
         raise ValueError("`blocks` must hold at least one block. Received: none.")
     return values, items
+
+
+@dataclass(frozen=True)
+class ByLength:
+    """Vectors of all items, the longest first.
+
+    Attributes:
+        vectors: (N, D) float32.
+        lengths: (N,) float32, falling.
+        numbers: (N,) int64 item number of each.
+        places: (N,) int64 where each item number stands.
+    """
+
+    vectors: Tensor
+    lengths: Tensor
+    numbers: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> ByLength:
+        """Sorts (N, D) vectors, equally long ones by item number."""
+        lengths, numbers = vectors.double().square().sum(dim=1).sqrt().float().sort(descending=True, stable=True)
+        places = torch.empty_like(numbers)
+        places[numbers] = torch.arange(len(numbers))
+        return cls(vectors[numbers].contiguous(), lengths, numbers, places)
+
+
+def leading_of_long(queries: Tensor, items: ByLength, k: int, excluded: Jagged | None) -> tuple[Tensor, Tensor]:
+    """The k best items of each query by inner products, without a look at items that are too short to be among them.
+
+    A product is at most the product of the lengths. Once k items are found, a query is done with all that are shorter
+    than its last score allows; in most catalogues that is most of them, since popular items have long vectors.
+
+    Args:
+        queries: (B, K, D) float32; the largest of the K products counts.
+        items: The items.
+        k: Items for each query, at most N.
+        excluded: Item numbers that a query must not get.
+
+    Returns:
+        Values (B, k) and item numbers (B, k), best first, -inf and -1 at the end. An item that was passed over has no
+        larger product than the last value of its query.
+    """
+    batch, count = len(queries), len(items.numbers)
+    reach = queries.square().sum(dim=2).amax(dim=1).sqrt() * (1 + 1e-5)  # more than rounding takes away
+    barred = None
+    if excluded is not None:
+        rows = torch.repeat_interleave(torch.arange(batch), excluded.lengths)
+        places, order = items.places[excluded.values].sort()
+        barred = places, rows[order]
+    values = torch.full((batch, k), -torch.inf)
+    found = torch.full((batch, k), -1)
+    active, own = torch.arange(batch), queries
+    for start in range(0, count, WIDTH):
+        stop = min(start + WIDTH, count)
+        going = reach[active] * items.lengths[start] >= values[active, -1]
+        if not bool(going.all()):
+            active = active[going]
+            if not len(active):
+                break
+            own = queries[active]
+        scores = own[:, 0] @ items.vectors[start:stop].t()
+        for vector in own.unbind(1)[1:]:
+            torch.maximum(scores, vector @ items.vectors[start:stop].t(), out=scores)
+        if barred is not None:
+            low, high = torch.searchsorted(barred[0], torch.tensor([start, stop])).tolist()
+            where = torch.full((batch,), -1)
+            where[active] = torch.arange(len(active))
+            rows = where[barred[1][low:high]]
+            scores[rows[rows >= 0], barred[0][low:high][rows >= 0] - start] = -torch.inf
+        least = values[active, -1]
+        more = _beyond(scores, least, k) if start else None
+        if more is None:
+            more = running_top_k([(0, scores)], k)
+        places = torch.where(more[1] < 0, -1, more[1] + start)
+        if places.shape[1]:
+            best, order = torch.cat([values[active], more[0]], dim=1).topk(k, dim=1)
+            values[active], found[active] = best, torch.cat([found[active], places], dim=1).gather(1, order)
+    return values, torch.where(values == -torch.inf, -1, items.numbers[found.clamp(min=0)])
 
 
 def _beyond(scores: Tensor, least: Tensor, k: int) -> tuple[Tensor, Tensor] | None:

@@ -19,6 +19,7 @@ from intarsia.config.schema.evaluation import ExportConfig
 from intarsia.config.schema.training import TrainConfig
 from intarsia.core.batch import Batch
 from intarsia.core.errors import CheckpointError, EvaluationError, TrainingError
+from intarsia.nn.fast_products import fast_products
 from intarsia.training.averaging import MovingAverage
 from intarsia.training.checkpoint import CheckpointStore, load_model, load_optimizer, read_state
 from intarsia.training.distributed import World
@@ -72,7 +73,8 @@ class Trainer:
 
     Args:
         model: `forward(batch)` gives predictions and `losses(predictions, batch)` named scalars; `tables` lists its
-            embedding collections. Its initial weights are the caller's, who has seeded them.
+            embedding collections. Its initial weights are the caller's, who has seeded them. `steady_shapes` says that
+            batches of one size make products of one shape.
         config: `train_config`.
         run_dir: Folder of checkpoints and logs.
         train: Training batches.
@@ -152,6 +154,8 @@ class Trainer:
             stack.callback(self.recorder.close)
             self.recorder.open(self.state.step, self._total_steps(), length)
             self._interrupts = stack.enter_context(Interrupts(self.recorder.reporter.message))
+            if getattr(self.model, "steady_shapes", False):
+                stack.enter_context(fast_products(self.device))
             self.model.train()
             self._saved_clock = time.monotonic()
             reason = self._done()

@@ -285,11 +285,11 @@ def _doubles(rows: _Rows, num_items: int) -> int:
         same = (rows.users[1:] == rows.users[:-1]) & (rows.times[1:] == rows.times[:-1])
         if not same.any():
             return 0
-        inside = np.zeros(len(items), dtype=bool)
-        inside[1:] |= same
+        later = np.concatenate([[False], same])  # rows that have the user and time of the row before
+        inside = later.copy()
         inside[:-1] |= same
-        groups = np.cumsum(np.concatenate([[True], ~same]))[inside]
-        items = items[inside]
+        rows_inside = np.flatnonzero(inside)
+        groups, items = np.cumsum(~later[rows_inside]), items[rows_inside]
     keys = groups * num_items + items
     keys.sort()
     return int(np.count_nonzero(keys[1:] == keys[:-1]))

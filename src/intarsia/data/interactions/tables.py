@@ -267,6 +267,8 @@ def _writes_plainly(block: bytes, separator: str) -> bool:
     """Whether no cell begins with a plus sign, or with a zero before another digit, which numbers would lose."""
     if b"+" in block or b"-0" in block:
         return False
+    if separator.encode() + b"0" not in block and b"\n0" not in block and block[:1] != b"0":
+        return True
     data = np.frombuffer(block, dtype=np.uint8)
     begins = (data[:-2] == ord(separator)) | (data[:-2] == ord("\n"))
     zero = begins & (data[1:-1] == ord("0")) & ((data[2:] - np.uint8(ord("0"))) < 10)
