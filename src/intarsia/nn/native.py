@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from intarsia.core.params import Param
 from intarsia.nn.activations import activation as activation_named
 from intarsia.nn.component import Component
+from intarsia.nn.dropout import Dropout as FastDropout
 from intarsia.nn.initializers import initialize_
 from intarsia.nn.normalization import EPSILON, MOMENTUM, BatchNorm
 from intarsia.nn.shapes import ShapeTree, one_tensor, refuse, width
@@ -61,7 +62,7 @@ class Dropout(Component):
 
     def __init__(self, *, rate: Annotated[float, Param("Share of elements that are dropped.", ge=0, lt=1)]) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(rate)
+        self.dropout = FastDropout(rate)
 
     @classmethod
     def input_arguments(cls, inputs: ShapeTree) -> dict[str, Any]:
