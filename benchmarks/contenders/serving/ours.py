@@ -8,6 +8,7 @@ import polars as pl
 from report import Report
 
 import intarsia
+from intarsia.config.schema.retrieval import IndexConfig
 from intarsia.recommender.fit import run
 from intarsia.recommender.pipeline import pipeline_from
 
@@ -40,7 +41,8 @@ with report.phase("load"):
     loaded = intarsia.Recommender.load(report.out.parent / "run")
 if kind != "exact":
     with report.phase("index"):
-        loaded.build_index(kind)
+        settings = {"nprobe": report.number("nprobe")} if kind == "ivf" else {}
+        loaded.build_index(IndexConfig(kind=kind, **settings))
     index = loaded.index
     assert index is not None
     assert index.measured is not None

@@ -20,7 +20,7 @@ NOT_FOUND = 1 << 60
 BLOCK_NUMBERS = 1 << 21
 """Scores that are in memory at a time where no width of a block is given. Measured best of 2^18 to 2^24 on a processor,
 for 41,000 items and 256 or 1024 queries at a time."""
-PAIR_NUMBERS = 1 << 18
+PAIR_NUMBERS = 1 << 15
 """Pairs scored at a time."""
 COUNT_NUMBERS = 1 << 20
 """Scores that are counted at a time."""
