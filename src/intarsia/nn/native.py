@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from intarsia.core.params import Param
 from intarsia.nn.activations import activation as activation_named
 from intarsia.nn.component import Component
-from intarsia.nn.dropout import Dropout as FastDropout
 from intarsia.nn.initializers import initialize_
 from intarsia.nn.normalization import EPSILON, MOMENTUM, BatchNorm
 from intarsia.nn.shapes import ShapeTree, one_tensor, refuse, width
@@ -62,7 +61,7 @@ class Dropout(Component):
 
     def __init__(self, *, rate: Annotated[float, Param("Share of elements that are dropped.", ge=0, lt=1)]) -> None:
         super().__init__()
-        self.dropout = FastDropout(rate)
+        self.dropout = nn.Dropout(rate)
 
     @classmethod
     def input_arguments(cls, inputs: ShapeTree) -> dict[str, Any]:
