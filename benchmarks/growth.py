@@ -290,6 +290,7 @@ def draw(found: dict[str, Any], folder: Path) -> None:
             axis.set_title(f"{name}: exponent {found[name]['exponent']:.2f}", fontsize=9)
             middle = float(np.exp(np.mean(np.log(values))))
             axis.set_ylim(min(min(values) / 2, middle / 8), max(max(values) * 2, middle * 8))
+            axis.tick_params(which="minor", labelbottom=False, labelleft=False)
             axis.grid(which="major", color="#dddddd")
         for axis in axes[len(shown) :]:
             axis.axis("off")
