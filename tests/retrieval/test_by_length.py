@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.core.batch import Jagged
+from intarsia.nn.by_length import ByLength
 from intarsia.retrieval import first_pass
 from intarsia.retrieval.exhaustive import exhaustive_top_k
-from intarsia.retrieval.first_pass import ByLength, leading_of_long
+from intarsia.retrieval.first_pass import leading_of_long
 
 
 def drawn(seed, batch, interests, count, width, levels=0):

@@ -22,6 +22,7 @@ from intarsia.data.interactions.views import ViewKind
 from intarsia.data.schema import Schema
 from intarsia.models.base import AUXILIARY, Model
 from intarsia.models.blocks import message
+from intarsia.nn.by_length import ByLength
 from intarsia.objectives.retrieval import FactorScorer, Objective, Positives, Scorer, build_objective
 
 Spec = str | Mapping[str, Any]
@@ -103,6 +104,11 @@ class Vectors:
     def items(self) -> Tensor:
         """(N, D) in double precision; see `VectorScorer.score_block`."""
         return self.single.double()
+
+    @cached_property
+    def by_length(self) -> ByLength:
+        """The same vectors, the longest first."""
+        return ByLength.of(self.single)
 
     @cached_property
     def longest(self) -> float:

@@ -14,10 +14,9 @@ from torch import Tensor
 from intarsia.core.batch import Batch, Dense, Jagged
 from intarsia.core.batch_names import HISTORY, USER
 from intarsia.data.interactions.views import QueryView
-from intarsia.models.retriever import ItemScorer, Vectors, VectorScorer
+from intarsia.models.retriever import ItemScorer, VectorScorer
 from intarsia.nn.top_k import mask_, running_top_k
 from intarsia.retrieval.exhaustive import exhaustive_top_k, rows_of
-from intarsia.retrieval.first_pass import ByLength
 
 BLOCK = 8192
 """Items scored at a time."""
@@ -98,6 +97,7 @@ class Answers:
         if not bool(queries.isfinite().all()):
             return None
         vectors = self.catalogue.single
+        sortable = vectors.device.type == "cpu" and vectors.nbytes <= SORTED_BYTES
         values, items = exhaustive_top_k(
             queries,
             lambda start, stop: vectors[start:stop],
@@ -107,7 +107,7 @@ class Answers:
             excluded=None if excluded is None else excluded.to(vectors.device),
             take=lambda places: vectors[places],
             largest=self.catalogue.longest,
-            by_length=_by_length(self.catalogue),
+            by_length=self.catalogue.by_length if sortable else None,
         )
         values, items = values.cpu(), items.cpu()
         if self.empty is not None:
@@ -136,17 +136,6 @@ class Answers:
             if outside is not None:
                 scores[:, outside[start : start + size]] = -torch.inf
             yield start, scores
-
-
-def _by_length(catalogue: Vectors) -> ByLength | None:
-    """The catalogue's vectors, the longest first, sorted once; None where that helps nobody or takes much memory."""
-    vectors = catalogue.single
-    if vectors.device.type != "cpu" or vectors.numel() * 4 > SORTED_BYTES:
-        return None
-    kept = catalogue.__dict__.get("by_length")
-    if kept is None:
-        kept = catalogue.__dict__["by_length"] = ByLength.of(vectors)
-    return kept
 
 
 def popular(popularity: Tensor, rows: Tensor, k: int, excluded: Jagged | None) -> tuple[Tensor, Tensor]:

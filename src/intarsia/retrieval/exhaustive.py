@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from intarsia.core.batch import Jagged
+from intarsia.nn.by_length import ByLength
 from intarsia.nn.fast_products import exact_products
 from intarsia.nn.top_k import mask_, running_top_k
-from intarsia.retrieval.first_pass import WIDTH, ByLength, leading, leading_of_long
+from intarsia.retrieval.first_pass import WIDTH, leading, leading_of_long
 
 SPARE = 32
 """Items that the first pass keeps beyond those asked for."""

@@ -9,12 +9,12 @@ a block and FAISS's flat index 0.14.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from intarsia.core.batch import Jagged
+from intarsia.nn.by_length import ByLength
 from intarsia.nn.top_k import running_top_k
 
 GROUP = 64
@@ -50,31 +50,6 @@ def leading(blocks: Iterable[tuple[int, Tensor]], k: int) -> tuple[Tensor, Tenso
     if values is None or items is None:
         raise ValueError("`blocks` must hold at least one block. Received: none.")
     return values, items
-
-
-@dataclass(frozen=True)
-class ByLength:
-    """Vectors of all items, the longest first.
-
-    Attributes:
-        vectors: (N, D) float32.
-        lengths: (N,) float32, falling.
-        numbers: (N,) int64 item number of each.
-        places: (N,) int64 where each item number stands.
-    """
-
-    vectors: Tensor
-    lengths: Tensor
-    numbers: Tensor
-    places: Tensor
-
-    @classmethod
-    def of(cls, vectors: Tensor) -> ByLength:
-        """Sorts (N, D) vectors, equally long ones by item number."""
-        lengths, numbers = vectors.double().square().sum(dim=1).sqrt().float().sort(descending=True, stable=True)
-        places = torch.empty_like(numbers)
-        places[numbers] = torch.arange(len(numbers))
-        return cls(vectors[numbers].contiguous(), lengths, numbers, places)
 
 
 def leading_of_long(queries: Tensor, items: ByLength, k: int, excluded: Jagged | None) -> tuple[Tensor, Tensor]:
