@@ -29,6 +29,20 @@ def fitted(report: Report, pipeline: dict[str, Any], frame: pl.DataFrame) -> Fit
     return run(pipeline_from(given), frames={"train": frame}, run_dir=report.out.parent / "run")
 
 
+def sequence_model(report: Report, name: str, options: dict[str, Any], **train: Any) -> Fitted:
+    """Trains a model of sequences for the passes of the job, and notes what a pass takes."""
+    frame, epochs = training_log(report), report.number("epochs")
+    pipeline = {
+        "data_config": {"batch_size": report.number("batch")},
+        "model_config": {"model_class": name, name.lower(): options, "objective": "softmax"},
+        "train_config": {"optimizer": "adam", "learning_rate": 0.001, "num_epochs": epochs, **train},
+    }
+    with report.phase("fit"):
+        found = fitted(report, pipeline, frame)
+    report.figures |= {"epoch": found.seconds["train"] / epochs, "prepare": found.seconds["data"]}
+    return found
+
+
 def recommend(report: Report, found: Fitted) -> None:
     """Recommends to everybody, which is timed, and keeps the lists."""
     num_users = int(np.load(report.data / "size.npy")[0])

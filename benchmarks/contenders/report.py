@@ -16,7 +16,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -74,6 +74,25 @@ class Report:
     def number(self, name: str) -> int:
         """A setting of the job."""
         return int(self.options[name])
+
+    def train_until(self, train: Callable[[], object], evaluate: Callable[[], float]) -> None:
+        """Passes, each followed by an evaluation, until the AUC that the job asks for or its last pass.
+
+        Notes `prepare`, `epoch`, `epochs`, `auc`, whether it was `reached`, and if so `total`: all phases so far.
+        """
+        target, epochs, auc = float(self.options["target"]), 0, 0.0
+        while auc < target and epochs < self.number("max_epochs"):
+            with self.phase("train"):
+                train()
+            with self.phase("evaluate"):
+                auc = evaluate()
+            epochs += 1
+        self.figures |= {"prepare": self.seconds["prepare"], "epoch": self.seconds["train"] / epochs}
+        if auc >= target:
+            self.figures["total"] = sum(self.seconds.values())
+        else:
+            self.notes.append(f"the AUC was not reached within {epochs} epochs")
+        self.figures |= {"epochs": epochs, "auc": auc, "reached": int(auc >= target)}
 
     def write(self) -> None:
         """Writes the file; the last thing that a contender does."""

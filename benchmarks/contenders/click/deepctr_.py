@@ -6,14 +6,12 @@ import torch._dynamo  # which the first optimizer imports
 from deepctr_torch.inputs import DenseFeat, SparseFeat
 from deepctr_torch.models import DeepFM
 from report import Report
+from rows import load
 
 report = Report("deepctr-torch")
 torch.set_num_threads(report.threads)
 ids, width, batch, steps, warm = (report.number(name) for name in ("ids", "width", "batch", "steps", "warm"))
-rows = (warm + steps) * batch
-numbers = np.load(report.data / "dense.npy", mmap_mode="r")[:rows]
-columns = np.load(report.data / "ids.npy", mmap_mode="r")[:rows]
-labels = np.load(report.data / "labels.npy")[:rows]
+numbers, columns, labels = load(report)
 # All inputs become one array: in float32, which holds these ids exactly, it is half as large as from ids in int32.
 inputs = {f"n{place}": np.ascontiguousarray(numbers[:, place]) for place in range(numbers.shape[1])}
 inputs |= {f"c{place}": columns[:, place].astype(np.float32) for place in range(columns.shape[1])}

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import torch._dynamo  # which the first optimizer imports
 from report import Report
+from rows import load
 from torch_rechub.basic.features import DenseFeature, SparseFeature
 from torch_rechub.models.ranking import DeepFM
 from torch_rechub.trainers import CTRTrainer
@@ -12,10 +13,7 @@ from torch_rechub.utils.data import DataGenerator
 report = Report("torch-rechub")
 torch.set_num_threads(report.threads)
 ids, width, batch, steps, warm = (report.number(name) for name in ("ids", "width", "batch", "steps", "warm"))
-rows = (warm + steps) * batch
-numbers = np.load(report.data / "dense.npy", mmap_mode="r")[:rows]
-columns = np.load(report.data / "ids.npy", mmap_mode="r")[:rows]
-labels = np.load(report.data / "labels.npy")[:rows]
+numbers, columns, labels = load(report)
 inputs = {f"n{place}": np.ascontiguousarray(numbers[:, place]) for place in range(numbers.shape[1])}
 inputs |= {f"c{place}": np.ascontiguousarray(columns[:, place]) for place in range(columns.shape[1])}
 

@@ -5,12 +5,11 @@ import pandas as pd
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import EASEModel
+from rectools_common import recommend
 from report import Report
 
 report = Report("rectools")
 users, items = (np.load(report.data / f"train_{name}s.npy") for name in ("user", "item"))
-num_users = int(np.load(report.data / "size.npy")[0])
-depth = report.number("k")
 with report.phase("fit"):
     frame = pd.DataFrame({Columns.User: users, Columns.Item: items, Columns.Weight: 1.0})
     frame[Columns.Datetime] = pd.Timestamp("2000-01-01")
@@ -19,11 +18,7 @@ with report.phase("fit"):
         regularization=report.number("l2"), recommend_n_threads=report.threads, recommend_use_gpu_ranking=False
     )
     model.fit(dataset)
-with report.phase("recommend"):
-    answer = model.recommend(users=np.arange(num_users), dataset=dataset, k=depth, filter_viewed=True)
-lists = np.full((num_users, depth), -1)
-lists[answer[Columns.User], answer[Columns.Rank] - 1] = answer[Columns.Item]
-np.save(report.out.parent / "lists.npy", lists)
+recommend(report, model, dataset)
 report.figures |= {name: report.seconds[name] for name in ("fit", "recommend")}
 report.figures["total"] = sum(report.seconds.values())
 report.notes.append("RecTools multiplies histories by the transposed weights, hence its slightly different lists")

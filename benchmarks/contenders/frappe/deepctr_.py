@@ -10,7 +10,7 @@ from sklearn.preprocessing import OrdinalEncoder
 
 report = Report("deepctr-torch")
 torch.set_num_threads(report.threads)
-batch, target = report.number("batch"), float(report.options["target"])
+batch = report.number("batch")
 settings = {
     "dnn_hidden_units": (400, 400, 400),
     "dnn_dropout": 0.2,
@@ -38,18 +38,8 @@ with report.phase("build"):
         model = DCN([], features, cross_num=3, cross_parameterization="matrix", l2_reg_cross=0, **settings)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     model.compile(optimizer, "binary_crossentropy", metrics=["auc"])
-epochs, auc = 0, 0.0
-while auc < target and epochs < report.number("max_epochs"):
-    with report.phase("train"):
-        model.fit(inputs["train"], labels["train"], batch_size=batch, epochs=1, verbose=0)
-    with report.phase("evaluate"):
-        auc = float(model.evaluate(inputs["valid"], labels["valid"], batch)["auc"])
-    epochs += 1
-report.figures["prepare"] = report.seconds["prepare"]
-report.figures["epoch"] = report.seconds["train"] / epochs
-if auc >= target:
-    report.figures["total"] = sum(report.seconds.values())
-else:
-    report.notes.append(f"the AUC was not reached within {epochs} epochs")
-report.figures |= {"epochs": epochs, "auc": auc, "reached": int(auc >= target)}
+report.train_until(
+    lambda: model.fit(inputs["train"], labels["train"], batch_size=batch, epochs=1, verbose=0),
+    lambda: float(model.evaluate(inputs["valid"], labels["valid"], batch)["auc"]),
+)
 report.write()

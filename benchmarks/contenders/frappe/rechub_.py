@@ -13,7 +13,6 @@ from torch_rechub.utils.data import DataGenerator
 
 report = Report("torch-rechub")
 torch.set_num_threads(report.threads)
-target = float(report.options["target"])
 layers = {"dims": [400, 400, 400], "activation": "relu", "dropout": 0.2}
 with report.phase("prepare"):
     parts = {name: pd.read_csv(report.data / f"{name}.csv") for name in ("train", "valid", "test")}
@@ -34,19 +33,9 @@ with report.phase("build"):
     else:
         model = DCNv2(features, n_cross_layers=3, mlp_params=layers, use_low_rank_mixture=False)
     trainer = CTRTrainer(model, optimizer_params={"lr": 0.001})
-epochs, auc = 0, 0.0
-while auc < target and epochs < report.number("max_epochs"):
-    with report.phase("train"):
-        trainer.train_one_epoch(train)
-    with report.phase("evaluate"):
-        auc = float(trainer.evaluate(trainer.model, valid))
-    epochs += 1
-report.figures["prepare"] = report.seconds["prepare"]
-report.figures["epoch"] = report.seconds["train"] / epochs
-if auc >= target:
-    report.figures["total"] = sum(report.seconds.values())
-else:
-    report.notes.append(f"the AUC was not reached within {epochs} epochs")
-report.figures |= {"epochs": epochs, "auc": auc, "reached": int(auc >= target)}
+report.train_until(
+    lambda: trainer.train_one_epoch(train),
+    lambda: float(trainer.evaluate(trainer.model, valid)),
+)
 report.notes.append("layers have batch normalization, which cannot be left out")
 report.write()

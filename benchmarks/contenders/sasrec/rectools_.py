@@ -9,13 +9,13 @@ from pytorch_lightning import Callback, Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
+from rectools_common import recommend
 from report import Report
 
 report = Report("rectools")
 torch.set_num_threads(report.threads)
 users, items = (np.load(report.data / f"train_{name}s.npy") for name in ("user", "item"))
-num_users = int(np.load(report.data / "size.npy")[0])
-depth, steps, epochs = (report.number(name) for name in ("k", "steps", "epochs"))
+steps, epochs = report.number("steps"), report.number("epochs")
 seconds: list[float] = []
 batches: list[int] = []
 
@@ -65,11 +65,7 @@ with report.phase("fit"):
         get_trainer_func=make_trainer,
     )
     model.fit(dataset)
-with report.phase("recommend"):
-    answer = model.recommend(users=np.arange(num_users), dataset=dataset, k=depth, filter_viewed=True)
-lists = np.full((num_users, depth), -1)
-lists[answer[Columns.User], answer[Columns.Rank] - 1] = answer[Columns.Item]
-np.save(report.out.parent / "lists.npy", lists)
+recommend(report, model, dataset)
 epoch = float(np.mean(seconds[1:] or seconds))
 if steps:
     report.notes.append(f"{steps} of the {batches[0]} batches of a pass were trained; its time is scaled from them")
