@@ -1,7 +1,10 @@
-"""What intarsia's contenders share: the log as a data frame, and recommended lists as an array."""
+"""What intarsia's contenders share: the log as a data frame, timed passes, and recommended lists as an array."""
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,10 +15,50 @@ from report import Report
 from intarsia.models.catalogue import messages
 from intarsia.recommender.fit import Fitted, run
 from intarsia.recommender.pipeline import pipeline_from
+from intarsia.training.progress import SilentReporter
+from intarsia.training.protocols import Metric
 
 messages()  # imports all models, as a user of another framework does before the clock starts
 
 LOG = {"log": {"user_field": "user", "item_field": "item"}, "split": {"by": "random", "valid": 0, "test": 0}}
+
+
+class Passes(SilentReporter):
+    """Notes what each pass over the data takes, without evaluations and checkpoints, as for everybody.
+
+    `log_step_count_steps` has to be the number of steps of a pass.
+
+    Attributes:
+        seconds: Of each pass.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._since = 0.0
+
+    def start(self, *, step: int, total_steps: int | None) -> None:
+        """Data and model are ready."""
+        self._since = time.perf_counter()
+
+    def progress(
+        self, *, step: int, epoch: int, losses: Mapping[str, float], lr: float, rows_per_second: float
+    ) -> None:
+        """The end of a pass."""
+        self.seconds.append(time.perf_counter() - self._since)
+        self._since = time.perf_counter()
+
+    def evaluated(self, *, step: int, metrics: Mapping[str, Metric], best: bool) -> None:
+        """What it took belongs to no pass."""
+        self._since = time.perf_counter()
+
+    def saved(self, *, step: int, path: str) -> None:
+        """Neither does this."""
+        self._since = time.perf_counter()
+
+    @property
+    def usual(self) -> float:
+        """The mean of the passes after the first, in which everything happens for the first time."""
+        return statistics.mean(self.seconds[1:] or self.seconds)
 
 
 def training_log(report: Report) -> pl.DataFrame:
@@ -23,23 +66,31 @@ def training_log(report: Report) -> pl.DataFrame:
     return pl.DataFrame({name: np.load(report.data / f"train_{name}s.npy") for name in ("user", "item")})
 
 
-def fitted(report: Report, pipeline: dict[str, Any], frame: pl.DataFrame) -> Fitted:
+def fitted(
+    report: Report, pipeline: dict[str, Any], frame: pl.DataFrame, reporter: SilentReporter | None = None
+) -> Fitted:
     """Trains on the whole log."""
     given = {"data_config": LOG | pipeline.pop("data_config", {}), **pipeline}
-    return run(pipeline_from(given), frames={"train": frame}, run_dir=report.out.parent / "run")
+    return run(pipeline_from(given), frames={"train": frame}, run_dir=report.out.parent / "run", reporter=reporter)
 
 
-def sequence_model(report: Report, name: str, options: dict[str, Any], **train: Any) -> Fitted:
+def sequence_model(report: Report, name: str, options: dict[str, Any]) -> Fitted:
     """Trains a model of sequences for the passes of the job, and notes what a pass takes."""
-    frame, epochs = training_log(report), report.number("epochs")
+    frame, batch, passes = training_log(report), report.number("batch"), Passes()
     pipeline = {
-        "data_config": {"batch_size": report.number("batch")},
+        "data_config": {"batch_size": batch},
         "model_config": {"model_class": name, name.lower(): options, "objective": "softmax"},
-        "train_config": {"optimizer": "adam", "learning_rate": 0.001, "num_epochs": epochs, **train},
+        "train_config": {
+            "optimizer": "adam",
+            "learning_rate": 0.001,
+            "num_epochs": report.number("epochs"),
+            "log_step_count_steps": -(-frame["user"].n_unique() // batch),
+        },
     }
     with report.phase("fit"):
-        found = fitted(report, pipeline, frame)
-    report.figures |= {"epoch": found.seconds["train"] / epochs, "prepare": found.seconds["data"]}
+        found = fitted(report, pipeline, frame, passes)
+    assert len(passes.seconds) == report.number("epochs")
+    report.figures |= {"epoch": passes.usual, "prepare": found.seconds["data"]}
     return found
 
 

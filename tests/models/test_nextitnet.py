@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 
 class TestNextItNet(RetrieverContract):
     model = {"model_class": "NextItNet", "nextitnet": {"hidden_size": 16, "dilations": [1, 2], "dropout": 0.1}}
-    epochs = 15
+    epochs = 40
     learning_rate = 0.01
 
     def test_a_dilation_below_one_is_refused(self) -> None:

@@ -1,18 +1,21 @@
 """A click model on Frappe with intarsia: one pipeline over the files, evaluated after every pass."""
 
 import contextlib
+import statistics
 import time
 
+from ours_ import Passes
 from report import Report
 
 import intarsia.recommender.ranking  # noqa: F401 - others import their models before the clock starts, too
 from intarsia.recommender.fit import run
 from intarsia.recommender.pipeline import pipeline_from
-from intarsia.training.progress import SilentReporter
 
 report = Report("intarsia")
 FIELDS = ["user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city"]
 width, target = report.number("width"), float(report.options["target"])
+with (report.data / "train.csv").open("rb") as lines:
+    num_rows = sum(1 for _ in lines) - 1
 layers = {"hidden_units": [400, 400, 400], "dropout_ratio": [0.2, 0.2, 0.2], "use_bn": True}
 MODELS = {
     "deepfm": {
@@ -76,6 +79,7 @@ pipeline = {
         "learning_rate": 0.001,
         "num_epochs": report.number("max_epochs"),
         "eval_epochs": 1,
+        "log_step_count_steps": -(-num_rows // report.number("batch")),
         "save_checkpoints_steps": 0,
         "keep_checkpoint_max": 1,
     },
@@ -87,22 +91,24 @@ class Reached(Exception):
     """The AUC is there."""
 
 
-class Watch(SilentReporter):
-    """Notes when an epoch's training has ended and what it came to; stops where that is enough."""
+class Watch(Passes):
+    """Notes what a pass and the whole way take and what each pass came to; stops where that is enough."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.aucs: list[float] = []
-        self.ends: list[float] = []
-        self.began = 0.0
+        self.began = self.ended = 0.0
 
     def start(self, *, step: int, total_steps: int | None) -> None:
         """Data and model are ready."""
+        super().start(step=step, total_steps=total_steps)
         self.began = time.perf_counter()
 
     def evaluated(self, *, step: int, metrics: dict, best: bool) -> None:
         """After every pass."""
+        super().evaluated(step=step, metrics=metrics, best=best)
         self.aucs.append(float(metrics["auc"].value))
-        self.ends.append(time.perf_counter())
+        self.ended = time.perf_counter()
         if self.aucs[-1] >= target:
             raise Reached
 
@@ -111,10 +117,9 @@ started = time.perf_counter()
 watch = Watch()
 with contextlib.suppress(Reached):
     run(pipeline_from(pipeline), run_dir=report.out.parent / "run", reporter=watch)
-epochs = len(watch.ends)
-report.figures |= {"prepare": watch.began - started, "epoch": (watch.ends[-1] - watch.began) / epochs}
+epochs = len(watch.aucs)
+report.figures |= {"prepare": watch.began - started, "epoch": statistics.mean(watch.seconds)}
 if watch.aucs[-1] >= target:
-    report.figures["total"] = watch.ends[-1] - started
-report.notes.append("an epoch is told with its evaluation and the checkpoint of the best so far")
+    report.figures["total"] = watch.ended - started
 report.figures |= {"epochs": epochs, "auc": watch.aucs[-1], "reached": int(watch.aucs[-1] >= target)}
 report.write()

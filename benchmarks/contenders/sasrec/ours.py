@@ -1,6 +1,5 @@
 """SASRec with intarsia: passes over the log, then recommendations for everybody."""
 
-import numpy as np
 from ours_ import recommend, sequence_model
 from report import Report
 
@@ -12,8 +11,7 @@ options = {
     "max_history": report.number("length"),
     "dropout": float(report.options["dropout"]),
 }
-num_users = int(np.load(report.data / "size.npy")[0])
-found = sequence_model(report, "SASRec", options, log_step_count_steps=-(-num_users // report.number("batch")))
+found = sequence_model(report, "SASRec", options)
 recommend(report, found)
 report.figures["recommend"] = report.seconds["recommend"]
 report.write()

@@ -16,6 +16,7 @@ from intarsia.core.errors import BuildError, ConfigError, Problem
 from intarsia.data.schema import FeatureSpec
 from intarsia.nn.attention_pool import AttentionPool
 from intarsia.nn.din import DIN
+from intarsia.nn.dropout import dropout
 from intarsia.nn.embedding.columns import concat_vectors
 from intarsia.nn.native import BatchNormalization, LayerNormalization
 from intarsia.nn.sequence import to_padded
@@ -307,7 +308,7 @@ class InputLayer(nn.Module):
         flat = _concat(features)
         if self.norm is not None:
             flat = self.norm(flat)
-        flat = nn.functional.dropout(flat, config.dropout_rate, self.training)
+        flat = dropout(flat, config.dropout_rate, self.training)
         if config.output_2d_tensor_and_feature_list:
             return flat, self._finish_list(features)
         return flat
@@ -316,7 +317,7 @@ class InputLayer(nn.Module):
         if len(self.list_norms):
             features = [norm(x) for norm, x in zip(self.list_norms, features, strict=True)]
         rate = self.config.dropout_rate
-        return [nn.functional.dropout(x, rate, self.training) for x in features] if rate and self.training else features
+        return [dropout(x, rate, self.training) for x in features] if rate and self.training else features
 
     def _drop_features(self, features: list[Tensor]) -> list[Tensor]:
         """In training, zeroes whole features, each with one draw for the whole batch, and scales up the kept ones."""

@@ -18,6 +18,7 @@ from intarsia.models.retriever import history_of, rows_and_steps
 from intarsia.models.sequential import from_the_end
 from intarsia.models.sides import Sides
 from intarsia.nn.activations import activation as activation_named
+from intarsia.nn.dropout import Dropout
 from intarsia.nn.initializers import truncated_normal_
 from intarsia.nn.item_bias import ItemBias
 from intarsia.nn.transformer import NORM_EPSILON, Packing, TransformerLayer
@@ -84,7 +85,7 @@ class BERT4Rec(NextItemRetriever):
         self.positions = nn.Embedding(max_history, hidden_size)
         truncated_normal_(self.positions.weight.data, STD)
         self.norm = nn.LayerNorm(hidden_size, eps=NORM_EPSILON)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             TransformerLayer(
                 hidden_size=hidden_size,

@@ -14,6 +14,7 @@ from intarsia.data.schema import Schema
 from intarsia.models.retriever import history_of, rows_and_steps
 from intarsia.models.sequential import SequentialRetriever, from_the_end, last_steps
 from intarsia.models.sides import Sides
+from intarsia.nn.dropout import Dropout
 from intarsia.nn.id_table import IdTable
 from intarsia.nn.item_bias import ItemBias
 from intarsia.nn.side_features import ItemEncoder
@@ -65,7 +66,7 @@ class Caser(SequentialRetriever):
             nn.Linear(height * hidden_size, horizontal_filters) for height in range(1, window + 1)
         )
         self.vertical = nn.Linear(window, vertical_filters, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(window * horizontal_filters + vertical_filters * hidden_size, hidden_size)
         if not user_vectors:
             self.reads = frozenset({"history"})

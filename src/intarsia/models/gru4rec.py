@@ -10,6 +10,7 @@ from intarsia.core.params import Param
 from intarsia.data.schema import Schema
 from intarsia.models.sequential import SequentialRetriever
 from intarsia.models.sides import Sides
+from intarsia.nn.dropout import Dropout
 from intarsia.nn.initializers import initialize_
 from intarsia.nn.recurrent import RecurrentSteps
 from intarsia.objectives.retrieval import Objective
@@ -61,7 +62,7 @@ class GRU4Rec(SequentialRetriever):
         )
         self.max_history = max_history
         width = gru_size or hidden_size
-        self.dropout, self.hidden_dropout = nn.Dropout(dropout), nn.Dropout(hidden_dropout)
+        self.dropout, self.hidden_dropout = Dropout(dropout), Dropout(hidden_dropout)
         self.gru = RecurrentSteps(hidden_size, width, num_layers=num_layers, dropout=hidden_dropout)
         self.project: nn.Module = nn.Identity()
         if width != hidden_size:

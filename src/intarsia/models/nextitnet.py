@@ -14,6 +14,7 @@ from intarsia.data.schema import Schema
 from intarsia.models.retriever import rows_and_steps
 from intarsia.models.sequential import SequentialRetriever
 from intarsia.models.sides import Sides
+from intarsia.nn.dropout import Dropout
 from intarsia.nn.sequence import to_padded
 from intarsia.objectives.retrieval import Objective
 
@@ -93,7 +94,7 @@ class NextItNet(SequentialRetriever):
             schema=schema, objective=objective, sides=sides, hidden_size=hidden_size, separate_output=separate_output
         )
         self.max_history = max_history
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(DilatedBlock(hidden_size, kernel_size, d) for d in dilations)
         self.receptive_field = 1 + 3 * (kernel_size - 1) * sum(dilations)
 

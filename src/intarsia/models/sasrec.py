@@ -11,6 +11,7 @@ from intarsia.data.schema import Schema
 from intarsia.models.retriever import rows_and_steps
 from intarsia.models.sequential import SequentialRetriever, from_the_end
 from intarsia.models.sides import Sides
+from intarsia.nn.dropout import Dropout
 from intarsia.nn.transformer import Packing, TransformerLayer
 from intarsia.objectives.retrieval import Objective
 
@@ -19,7 +20,7 @@ Width = Annotated[int, Param("D, width of items and steps.", ge=1)]
 Blocks = Annotated[int, Param("Blocks.", ge=1)]
 Heads = Annotated[int, Param("Attention heads of a block.", ge=1)]
 Latest = Annotated[int, Param("L, latest steps that are read.", ge=1)]
-Dropout = Annotated[float, Param("Dropout of inputs and sub-layers.", ge=0, lt=1)]
+DropoutRate = Annotated[float, Param("Dropout of inputs and sub-layers.", ge=0, lt=1)]
 AttentionDropout = Annotated[float, Param("Dropout of attention weights.", ge=0, lt=1)]
 InnerWidth = Annotated[int, Param("Width inside the feed-forward net; 0: D.", ge=0)]
 Activation = Annotated[str, Param("Activation of the feed-forward net.")]
@@ -55,7 +56,7 @@ class SASRec(SequentialRetriever):
         num_hidden_layers: Blocks = 2,
         num_heads: Heads = 1,
         max_history: Latest = 50,
-        dropout: Dropout = 0.2,
+        dropout: DropoutRate = 0.2,
         attention_dropout: AttentionDropout = 0.0,
         intermediate_size: InnerWidth = 0,
         activation: Activation = "relu",
@@ -64,7 +65,7 @@ class SASRec(SequentialRetriever):
         self.max_history = max_history
         self.positions = nn.Embedding(max_history, hidden_size)
         nn.init.normal_(self.positions.weight, std=0.02)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             TransformerLayer(
                 hidden_size=hidden_size,

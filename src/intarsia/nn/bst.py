@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from intarsia.core.errors import BuildError, DataError
 from intarsia.core.params import Param
 from intarsia.nn.component import Component
+from intarsia.nn.dropout import Dropout
 from intarsia.nn.initializers import truncated_normal_
 from intarsia.nn.mlp import DenseLayer
 from intarsia.nn.sequence import length_mask
@@ -87,7 +88,7 @@ class BST(Component):
             table = torch.empty(self.num_positions, hidden_size)
             self.positions = nn.Parameter(truncated_normal_(table, initializer_range))
         self.norm = nn.LayerNorm(hidden_size, eps=NORM_EPSILON)
-        self.dropout = nn.Dropout(hidden_dropout_prob)
+        self.dropout = Dropout(hidden_dropout_prob)
         self.layers = nn.ModuleList(
             TransformerLayer(
                 hidden_size=hidden_size,

@@ -12,6 +12,7 @@ from intarsia.core.errors import BuildError
 from intarsia.core.params import Param, StrictModel, config_from_signature
 from intarsia.nn.activations import activation as activation_named
 from intarsia.nn.component import Component, Rate
+from intarsia.nn.dropout import Dropout
 from intarsia.nn.initializers import initialize_
 from intarsia.nn.normalization import BatchNorm
 from intarsia.nn.shapes import ShapeTree, one_tensor, width
@@ -50,7 +51,7 @@ class DenseLayer(nn.Module):
             nn.init.zeros_(self.linear.bias)
         self.norm = BatchNorm(out_features) if norm else nn.Identity()
         self.activation = activation_named(activation, num_features=out_features)
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
         self.norm_last = norm_last
 
     def forward(self, inputs: Tensor) -> Tensor:

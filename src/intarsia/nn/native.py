@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from torch import Tensor, nn
 
 from intarsia.core.params import Param
+from intarsia.nn import dropout
 from intarsia.nn.activations import activation as activation_named
 from intarsia.nn.component import Component
 from intarsia.nn.initializers import initialize_
@@ -61,7 +62,7 @@ class Dropout(Component):
 
     def __init__(self, *, rate: Annotated[float, Param("Share of elements that are dropped.", ge=0, lt=1)]) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(rate)
+        self.dropout = dropout.Dropout(rate)
 
     @classmethod
     def input_arguments(cls, inputs: ShapeTree) -> dict[str, Any]:

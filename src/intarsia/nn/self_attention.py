@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from intarsia.core.errors import BuildError
+from intarsia.nn.dropout import Dropout
 from intarsia.nn.transformer import NORM_EPSILON, Packing
 
 
@@ -42,7 +43,7 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(hidden_size, hidden_size)
         self.value = nn.Linear(hidden_size, hidden_size)
         self.dense = nn.Linear(hidden_size, hidden_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(hidden_size, eps=NORM_EPSILON)
         for module in (self.query, self.key, self.value, self.dense):
             nn.init.normal_(module.weight, std=initializer_range)

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.core.errors import BuildError
 from intarsia.nn.activations import activation as activation_named
+from intarsia.nn.dropout import Dropout, dropout
 from intarsia.nn.initializers import truncated_normal_
 from intarsia.nn.sequence import length_mask
 
@@ -115,7 +117,7 @@ class TransformerLayer(nn.Module):
         self.activation = activation_named(activation, num_features=intermediate_size)
         self.output = nn.Linear(intermediate_size, hidden_size)
         self.output_norm = nn.LayerNorm(hidden_size, eps=NORM_EPSILON)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 truncated_normal_(module.weight.data, initializer_range)
@@ -149,15 +151,15 @@ class TransformerLayer(nn.Module):
         return out
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        attended = F.scaled_dot_product_attention(
-            self._heads(query),
-            self._heads(key),
-            self._heads(value),
-            attn_mask=mask,
-            dropout_p=self.attention_dropout if self.training else 0.0,
-            is_causal=mask is None,
-        )  # (B, heads, Q, H / heads)
-        return attended.transpose(1, 2).flatten(2)
+        query, key, value = self._heads(query), self._heads(key), self._heads(value)
+        rate = self.attention_dropout if self.training else 0.0
+        if rate > 0 and query.device.type == "cpu" and not torch.compiler.is_compiling():
+            attended = _attend_in_part(query, key, value, mask, rate)
+        else:
+            attended = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, dropout_p=rate, is_causal=mask is None
+            )
+        return attended.transpose(1, 2).flatten(2)  # (B, Q, H)
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
         out: Tensor = self.dropout(self.output(self.activation(self.intermediate(hidden))))
@@ -166,3 +168,11 @@ class TransformerLayer(nn.Module):
     def _heads(self, tokens: Tensor) -> Tensor:
         batch, length, width = tokens.shape
         return tokens.view(batch, length, self.num_heads, width // self.num_heads).transpose(1, 2)
+
+
+def _attend_in_part(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rate: float) -> Tensor:
+    """Attention with dropout of its weights by `intarsia.nn.dropout`: (B, heads, Q, d) and (B, heads, T, d)."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (B, heads, Q, T)
+    hidden = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1) if mask is None else ~mask
+    weights = scores.masked_fill(hidden, float("-inf")).softmax(dim=-1)
+    return dropout(weights, rate, training=True) @ value

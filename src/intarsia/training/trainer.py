@@ -20,6 +20,7 @@ from intarsia.config.schema.training import TrainConfig
 from intarsia.core.batch import Batch
 from intarsia.core.errors import CheckpointError, EvaluationError, TrainingError
 from intarsia.nn.fast_products import fast_products
+from intarsia.training.allocator import keep_freed_memory
 from intarsia.training.averaging import MovingAverage
 from intarsia.training.checkpoint import CheckpointStore, load_model, load_optimizer, read_state
 from intarsia.training.distributed import World
@@ -148,6 +149,8 @@ class Trainer:
             ConfigError: The followed metric is not among those of the first evaluation.
         """
         folder = self._find_checkpoint(resume)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         with contextlib.ExitStack() as stack:
             self._reset()
             length = self._load(folder) if folder else self._start()

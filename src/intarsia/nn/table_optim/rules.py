@@ -10,23 +10,17 @@ import torch
 from torch import Tensor
 
 from intarsia.core.params import Param
-from intarsia.nn.embedding.rows import read_rows
+from intarsia.nn.embedding.rows import read_rows, write_rows
 from intarsia.nn.table_optim.base import TableOptimizer
 from intarsia.nn.table_optim.gradients import Collections
 from intarsia.nn.table_optim.state import Slot
 
 Groups = Collection[str] | None
 
-_NARROW = 32  # Widest rows that are faster read and written back than added to.
-
 
 def _subtract(weight: Tensor, rows: Tensor, change: Tensor, lr: float) -> None:
     """Subtracts lr * change, which is overwritten, from rows that are all different."""
-    change.mul_(-lr)
-    if weight.device.type == "cpu" and weight.shape[1] <= _NARROW:
-        weight.index_copy_(0, rows, change.add_(read_rows(weight, rows)))
-    else:
-        weight.index_add_(0, rows, change)
+    write_rows(weight, rows, change.mul_(-lr).add_(read_rows(weight, rows)))
 
 
 class SparseSGD(TableOptimizer):
@@ -79,7 +73,7 @@ class SparseMomentum(TableOptimizer):
     def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
         buffer = read_rows(state["buffer"], at).mul_(self.momentum).add_(grads)
-        state["buffer"].index_copy_(0, at, buffer)
+        write_rows(state["buffer"], at, buffer)
         _subtract(weight, rows, buffer, self.lr)
 
 
@@ -119,7 +113,7 @@ class SparseAdagrad(TableOptimizer):
     def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
         total = read_rows(state["sum"], at).add_(grads.square())
-        state["sum"].index_copy_(0, at, total)
+        write_rows(state["sum"], at, total)
         _subtract(weight, rows, grads.div_(total.sqrt_().add_(self.eps)), self.lr)
 
 
@@ -143,7 +137,7 @@ class RowWiseAdagrad(SparseAdagrad):
     def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
         total = read_rows(state["sum"], at).add_(grads.square().mean(1))
-        state["sum"].index_copy_(0, at, total)
+        write_rows(state["sum"], at, total)
         _subtract(weight, rows, grads.div_(total.sqrt_().add_(self.eps).unsqueeze(1)), self.lr)
 
 
@@ -191,10 +185,10 @@ class LazyAdam(TableOptimizer):
     def update(self, weight: Tensor, state: Mapping[str, Tensor], rows: Tensor, at: Tensor, grads: Tensor) -> None:
         """One update."""
         mean = read_rows(state["mean"], at).mul_(self.beta1).add_(grads, alpha=1 - self.beta1)
-        state["mean"].index_copy_(0, at, mean)
+        write_rows(state["mean"], at, mean)
         variance = read_rows(state["variance"], at).mul_(self.beta2)
         variance.add_(grads.square_(), alpha=1 - self.beta2)
-        state["variance"].index_copy_(0, at, variance)
+        write_rows(state["variance"], at, variance)
         root = variance.sqrt_().div_(math.sqrt(1 - self.beta2**self.num_steps)).add_(self.eps)
         _subtract(weight, rows, mean.div_(root), self.lr / (1 - self.beta1**self.num_steps))
 
@@ -239,11 +233,11 @@ class SparseRMSProp(TableOptimizer):
         """One update."""
         square = read_rows(state["square"], at).mul_(self.decay)
         square.add_(grads.square(), alpha=1 - self.decay)
-        state["square"].index_copy_(0, at, square)
+        write_rows(state["square"], at, square)
         change = grads.div_(square.sqrt_().add_(self.eps))
         if self.momentum > 0:
             change.add_(read_rows(state["buffer"], at), alpha=self.momentum)
-            state["buffer"].index_copy_(0, at, change)
+            write_rows(state["buffer"], at, change)
         _subtract(weight, rows, change, self.lr)
 
 
@@ -302,14 +296,14 @@ class SparseFtrl(TableOptimizer):
         old = read_rows(weight, rows)
         before = read_rows(state["sum"], at)
         after = before + grads.square()
-        state["sum"].index_copy_(0, at, after)
+        write_rows(state["sum"], at, after)
         rate = self._powered(after)
         linear = read_rows(state["linear"], at).add_(grads).add_(old, alpha=2 * self.l2_shrinkage_reg)
         linear.sub_((rate - self._powered(before)).mul_(old).div_(lr))
-        state["linear"].index_copy_(0, at, linear)
+        write_rows(state["linear"], at, linear)
         # Soft threshold: -sign(z) max(|z| - l1, 0).
         threshold = linear.clamp(-self.l1_reg, self.l1_reg).sub_(linear)
-        weight.index_copy_(0, rows, threshold.div_(rate.div_(lr).add_(2 * self.l2_reg)))
+        write_rows(weight, rows, threshold.div_(rate.div_(lr).add_(2 * self.l2_reg)))
 
     def _powered(self, total: Tensor) -> Tensor:
         if self.power == 0.5:
