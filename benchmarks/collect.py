@@ -169,6 +169,9 @@ def _growth(record: Mapping[str, Any]) -> Iterator[str]:
             f"Two processes with a thread each train DeepFM with {number(two)} rows a second, one process with "
             f"{number(one)}: {two / one:.2f} times."
         )
+    if "threads" in record:
+        one, two = (row["rows a second"] for row in record["threads"]["values"])
+        yield f"One process with two threads: {number(two)} rows a second, {two / one:.2f} times as many as with one."
 
 
 def _job(record: Mapping[str, Any]) -> Iterator[str]:

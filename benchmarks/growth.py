@@ -11,7 +11,8 @@ of all sizes but the smallest: 0 means that the cost does not grow, 1 that it gr
 - items:     the same for 5,000 users and more and more items, and memory
 - length:    a pass of SASRec over a fixed number of steps, in histories of one length after another
 - padding:   the same pass where lengths are mixed, as in a real log, against what it would be without padding
-- processes: the step of DeepFM with one and two threads, and with two processes that train together
+- threads:   rows a second of DeepFM in one process with one and two threads
+- processes: the same in one process and in two that train together, with one thread each
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ SIZES: dict[str, list[int]] = {
     "users": [1_000, 5_000, 20_000, 80_000],
     "items": [10_000, 40_000, 160_000, 640_000],
     "length": [25, 50, 100, 200, 400],
+    "threads": [1, 2],
     "processes": [1, 2],
 }
 EXPECTED = {
@@ -196,14 +198,19 @@ def padding(size: int, folder: Path) -> dict[str, float]:
     }
 
 
-def processes(size: int, folder: Path) -> dict[str, float]:
-    """Rows a second of the step of DeepFM with one thread in each of some processes."""
+def threads(size: int, folder: Path) -> dict[str, float]:
+    """Rows a second of DeepFM in one process with some threads."""
+    return processes(1, folder, threads=size)
+
+
+def processes(size: int, folder: Path, threads: int = 1) -> dict[str, float]:
+    """Rows a second of DeepFM in some processes, with so many threads in each."""
     program = folder / "step.py"
     program.write_text(PROGRAM.replace("HERE", str(HERE)))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(size), str(program)]
     if size == 1:
         command = [sys.executable, str(program)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return {"rows a second": float(done.stdout.split()[-1])}
 
@@ -265,6 +272,7 @@ MEASURES: dict[str, Callable[[int, Path], dict[str, float]]] = {
     "items": lambda size, folder: ranking(5_000, size),
     "length": length,
     "padding": padding,
+    "threads": threads,
     "processes": processes,
 }
 

@@ -8,6 +8,7 @@ from jobs.ease import prepare
 from jobs.logs import judge_lists
 
 RECBOLE_STEPS = 8
+SASREC = {"length": 200, "width": 64, "blocks": 2, "heads": 1, "dropout": 0.2, "batch": 128, "k": 10}
 JOBS = (
     Job(
         name="sasrec_ml1m",
@@ -35,17 +36,21 @@ JOBS = (
         ),
         prepare=prepare,
         judge=judge_lists,
-        options={
-            "length": 200,
-            "width": 64,
-            "blocks": 2,
-            "heads": 1,
-            "dropout": 0.2,
-            "batch": 128,
-            "k": 10,
-            "epochs": 2,
-            "steps": 0,
-        },
+        options={**SASREC, "epochs": 2, "steps": 0},
+    ),
+    Job(
+        name="sasrec_ml1m_until",
+        title="SASRec on MovieLens-1M until its lists are good",
+        setting="as above; passes until the NDCG@10 of the last item of each user, among all items, is 0.15; the "
+        "seconds are those of training alone",
+        contenders=(
+            Contender("intarsia", "sasrec/ours_until.py", options={"most": 60}, rounds=1),
+            Contender("RecTools", "sasrec/rectools_until.py", "rectools", {"limit": 1000}, 1),
+        ),
+        show={"training": "s", "passes": "", "ndcg@10": "", "peak MiB": ""},
+        bars=(Bar("training", least=6.0),),
+        prepare=prepare,
+        options={**SASREC, "until": "0.15"},
     ),
     Job(
         name="gru4rec_ml1m",

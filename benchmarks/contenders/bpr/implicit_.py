@@ -24,6 +24,7 @@ with report.phase("fit"):
 with report.phase("recommend"):
     lists, _ = model.recommend(np.arange(num_users), matrix, N=report.number("k"))
 np.save(report.out.parent / "lists.npy", lists.astype(np.int64))
-report.figures |= {"epoch": report.seconds["fit"] / epochs, "recommend": report.seconds["recommend"]}
+report.figures |= {name: report.seconds[name] for name in ("fit", "recommend")}
+report.figures |= {"epoch": report.seconds["fit"] / epochs, "passes": epochs}
 report.notes.append(f"learning rate {LEARNING_RATE}; negatives follow their frequency in the log, not uniform")
 report.write()

@@ -1,19 +1,12 @@
 """EASE with RecTools."""
 
-import numpy as np
-import pandas as pd
-from rectools import Columns
-from rectools.dataset import Dataset
 from rectools.models import EASEModel
-from rectools_common import recommend
+from rectools_common import recommend, training_set
 from report import Report
 
 report = Report("rectools")
-users, items = (np.load(report.data / f"train_{name}s.npy") for name in ("user", "item"))
 with report.phase("fit"):
-    frame = pd.DataFrame({Columns.User: users, Columns.Item: items, Columns.Weight: 1.0})
-    frame[Columns.Datetime] = pd.Timestamp("2000-01-01")
-    dataset = Dataset.construct(frame)
+    dataset = training_set(report)
     model = EASEModel(
         regularization=report.number("l2"), recommend_n_threads=report.threads, recommend_use_gpu_ranking=False
     )

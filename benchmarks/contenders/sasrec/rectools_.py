@@ -3,18 +3,14 @@
 import time
 
 import numpy as np
-import pandas as pd
+import rectools.models  # noqa: F401 - imported before the clock starts
 import torch
 from pytorch_lightning import Callback, Trainer
-from rectools import Columns
-from rectools.dataset import Dataset
-from rectools.models import SASRecModel
-from rectools_common import recommend
+from rectools_common import recommend, sasrec, training_set
 from report import Report
 
 report = Report("rectools")
 torch.set_num_threads(report.threads)
-users, items = (np.load(report.data / f"train_{name}s.npy") for name in ("user", "item"))
 steps, epochs = report.number("steps"), report.number("epochs")
 seconds: list[float] = []
 batches: list[int] = []
@@ -50,20 +46,8 @@ def make_trainer() -> Trainer:
 
 
 with report.phase("fit"):
-    frame = pd.DataFrame({Columns.User: users, Columns.Item: items, Columns.Weight: 1.0})
-    frame[Columns.Datetime] = pd.to_datetime(np.arange(len(frame)), unit="s")
-    dataset = Dataset.construct(frame)
-    model = SASRecModel(
-        session_max_len=report.number("length"),
-        n_factors=report.number("width"),
-        n_blocks=report.number("blocks"),
-        n_heads=report.number("heads"),
-        dropout_rate=float(report.options["dropout"]),
-        batch_size=report.number("batch"),
-        loss="softmax",
-        lr=0.001,
-        get_trainer_func=make_trainer,
-    )
+    dataset = training_set(report)
+    model = sasrec(report, make_trainer)
     model.fit(dataset)
 recommend(report, model, dataset)
 epoch = float(np.mean(seconds[1:] or seconds))

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from intarsia.core.batch import Jagged
 from intarsia.nn.by_length import ByLength
-from intarsia.nn.top_k import running_top_k
 
 GROUP = 64
 """Neighbouring scores whose maximum is looked at."""
@@ -40,7 +39,7 @@ def leading(blocks: Iterable[tuple[int, Tensor]], k: int) -> tuple[Tensor, Tenso
     for start, scores in blocks:
         more = _beyond(scores, values[:, -1], k) if values is not None and values.shape[1] == k else None
         if more is None:
-            more = running_top_k([(0, scores)], k)
+            more = _of_all(scores, k)
         places = torch.where(more[1] < 0, -1, more[1] + start)
         if values is None or items is None:
             values, items = more[0], places
@@ -98,12 +97,18 @@ def leading_of_long(queries: Tensor, items: ByLength, k: int, excluded: Jagged |
         least = values[active, -1]
         more = _beyond(scores, least, k) if start else None
         if more is None:
-            more = running_top_k([(0, scores)], k)
+            more = _of_all(scores, k)
         places = torch.where(more[1] < 0, -1, more[1] + start)
         if places.shape[1]:
             best, order = torch.cat([values[active], more[0]], dim=1).topk(k, dim=1)
             values[active], found[active] = best, torch.cat([found[active], places], dim=1).gather(1, order)
     return values, torch.where(values == -torch.inf, -1, items.numbers[found.clamp(min=0)])
+
+
+def _of_all(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The min(k, C) largest scores of a block and their columns, -1 for those of -inf."""
+    values, columns = scores.topk(min(k, scores.shape[1]), dim=1)
+    return values, columns.masked_fill(values == -torch.inf, -1)
 
 
 def _beyond(scores: Tensor, least: Tensor, k: int) -> tuple[Tensor, Tensor] | None:
