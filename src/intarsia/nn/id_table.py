@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from intarsia.core.batch import Dense
-from intarsia.nn.embedding import EmbeddingCollection, Lookup, TableSpec
+from intarsia.core.errors import DataError
+from intarsia.nn.embedding import EmbeddingCollection, TableSpec
+from intarsia.nn.embedding.rows import gather_rows
 
 
 class IdTable(nn.Module):
@@ -29,16 +30,22 @@ class IdTable(nn.Module):
         if sparse:
             start = {"random_normal_initializer": {"mean": 0.0, "stddev": std}}
             spec = TableSpec("table", num_rows, dim, initializer=start)
-            self.collection = EmbeddingCollection(tables=[spec], lookups=[Lookup("row", "id", "table", "none")])
+            self.collection = EmbeddingCollection(tables=[spec], lookups=[])
+            (self._fused,) = self.collection.fused
         else:
             self.vectors = nn.Parameter(torch.randn(num_rows, dim) * std)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of the given numbers."""
         if self.sparse:
-            found = self.collection({"id": Dense(ids.reshape(-1))})["row"]
-            assert isinstance(found, Tensor)
-            return found.view(*ids.shape, self.dim)
+            checked = ids.device.type == "cpu" and ids.numel() > 0 and not torch.compiler.is_compiling()
+            if checked and int(ids.max()) >= self.num_rows:
+                raise DataError(
+                    f"numbers of rows are below {self.num_rows}, the size of the table. Received {int(ids.max())}. "
+                    "Encode the data with the vocabulary that the model was built with"
+                )
+            # One row more than the table has stands in the fused weight: zeros.
+            return gather_rows(self.collection.fused_weight(self._fused), torch.where(ids < 0, self.num_rows, ids))
         missing = (ids < 0).unsqueeze(-1)
         return nn.functional.embedding(ids.clamp(min=0), self.vectors).masked_fill(missing, 0.0)
 

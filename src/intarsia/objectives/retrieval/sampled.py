@@ -60,6 +60,10 @@ class SampledObjective(Objective):
 
 def scored(scorer: Scorer, positives: Positives, negatives: Negatives) -> tuple[Tensor, Tensor, Tensor]:
     """Scores of positives (P, 1) and of negatives (P, n), and which negatives are usable (P, n)."""
+    if not negatives.shared and negatives.items.shape[1] == 1:
+        # One look at the table instead of two, and one gradient of it.
+        both = wide(scorer.pairs(torch.cat([positives.items.unsqueeze(1), negatives.items], dim=1)))
+        return both[:, :1], both[:, 1:], negatives.usable(positives)
     own = wide(scorer.pairs(positives.items)).unsqueeze(1)
     return own, wide(negatives.scores(scorer)), negatives.usable(positives)
 
