@@ -17,7 +17,7 @@ from intarsia.data.interactions.tables import Shape, read_columns
 
 KINDS = {"u": "id", "i": "id", "t": "time", "r": "number"}
 NUMBERS = ["0", "7", "10", "-5", "2147483647", "2147483648", "-2147483648", "9223372036854775807", "99"]
-ODD = ["007", "+7", "-0", " 7", "7 ", "", "x", "1e3", "3.5", '"7"', "9223372036854775808", "ü"]
+ODD = ["007", "+7", "-0", " 7", "\t7", "7 ", "", "x", "1e3", "3.5", '"7"', "9223372036854775808", "ü"]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

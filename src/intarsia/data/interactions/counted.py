@@ -23,15 +23,14 @@ class CountedCells:
     Args:
         names: Columns of the text.
         numbers: Columns that are tried as whole numbers, where the first lines hold such; the others stay text.
-        rows: Cells of the first lines.
+        rows: Cells of the first lines. Where one begins or ends with a blank, nothing is vouched for.
     """
 
     def __init__(self, names: Sequence[str], numbers: Collection[str], rows: Sequence[Sequence[str]]) -> None:
-        kinds = [
-            _kind([row[k] for row in rows if k < len(row)]) if n in numbers else pl.String()
-            for k, n in enumerate(names)
-        ]
-        self._types: dict[str, pl.DataType] | None = dict(zip(names, kinds, strict=True))
+        columns = {name: [row[k] for row in rows if k < len(row)] for k, name in enumerate(names)}
+        self._types: dict[str, pl.DataType] | None = None
+        if all(cell == cell.strip() for cells in columns.values() for cell in cells):
+            self._types = {name: _kind(cells) if name in numbers else pl.String() for name, cells in columns.items()}
 
     def read(self, block: bytes, separator: str) -> pl.DataFrame | None:
         """All columns of a block; None where nothing can be vouched for, in this block and all after it."""

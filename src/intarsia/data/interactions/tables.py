@@ -237,8 +237,10 @@ def _read_plain(path: Path, shape: Shape, header: _Header, kinds: Mapping[str, K
             block = block.replace(separator.encode(), _STAND_IN.encode())
         counted = cells.read(block, byte)
         if counted is not None:
-            yield _wanted(counted, kinds, shape)
-            continue
+            frame = _wanted(counted, kinds, shape)
+            if not any(frame[name].dtype == pl.String for name in kinds if kinds[name] in ("number", "time")):
+                yield frame
+                continue
         lines = block.count(b"\n")
         if block.count(byte.encode()) != lines * (width - 1):
             raise _NotPlain
