@@ -36,6 +36,8 @@ Choice = Callable[[list[str]], Mapping[str, Kind]]
 
 PARQUET = (".parquet", ".pq")
 _SEPARATORS = ("\t", "::", ",", ";", "|", " ")
+_BATCH = 1 << 17
+"""Rows of a Parquet file that are decoded at a time."""
 _STAND_IN = "\x1f"
 _DTYPES: dict[Kind, pl.DataType] = {"id": pl.Int64(), "number": pl.Float32(), "time": pl.Int64()}
 
@@ -342,9 +344,12 @@ def _read_parquet(path: Path, shape: Shape, choose: Choice) -> Iterator[pl.DataF
     try:
         with pq.ParquetFile(path) as file:
             kinds = choose(file.schema_arrow.names)
-            for batch in file.iter_batches(1 << 20, columns=list(kinds)):
-                frame = pl.from_arrow(pa.Table.from_batches([batch]))
+            for batch in file.iter_batches(_BATCH, columns=list(kinds)):
+                frame = pl.from_arrow(batch)
                 assert isinstance(frame, pl.DataFrame)
                 yield _wanted(frame, kinds, shape)
+                del batch, frame
+        del file
+        pa.default_memory_pool().release_unused()  # Arrow keeps what it has read with for a next time
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: the file must be Parquet. It cannot be read: {error}") from error
