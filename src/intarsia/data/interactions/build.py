@@ -100,7 +100,8 @@ def build_interactions(raw: RawLog, log: LogConfig, filter: FilterConfig | None 
     if unseen is not None and len(unseen):
         item_ids, items = _with_unseen(item_ids, items, unseen)
     offsets = np.concatenate([[0], np.flatnonzero(users[1:] != users[:-1]) + 1, [len(users)]])
-    del users
+    ratings, times, parts, context = rows.ratings, rows.times, rows.parts, rows.context
+    del rows, users
     catalogue = side_table(items_of, log.item_field, item_ids, "item")
     if catalogue is not None and log.title_field is not None and log.title_field not in catalogue.columns:
         raise DataError(
@@ -112,12 +113,12 @@ def build_interactions(raw: RawLog, log: LogConfig, filter: FilterConfig | None 
         IdMap(item_ids, "item"),
         offsets,
         items,
-        rows.ratings,
-        None if rows.times is None else rows.times.astype(np.float64, copy=False),
-        rows.context,
+        ratings,
+        None if times is None else times.astype(np.float64, copy=False),
+        context,
         side_table(users_of, log.user_field, user_ids, "user"),
         catalogue,
-        rows.parts,
+        parts,
         titles=log.title_field if catalogue is not None else None,
     )
     return made if negatives is None else encode_negatives(made, negatives)
