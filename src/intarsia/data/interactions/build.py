@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import scipy.sparse as sp
 
 from intarsia.config.schema import FilterConfig, LogConfig
 from intarsia.config.suggest import Suggester
@@ -18,8 +16,9 @@ from intarsia.core.errors import DataError
 from intarsia.data.catalogue.entry import RawLog
 from intarsia.data.interactions.filters import Account, frequent
 from intarsia.data.interactions.ids import Codes, as_ids, joined, numbered, renumbered
-from intarsia.data.interactions.interactions import IdMap, Interactions, Ints
+from intarsia.data.interactions.interactions import IdMap, Interactions
 from intarsia.data.interactions.negatives import encode_negatives
+from intarsia.data.interactions.order import Rows, in_order
 from intarsia.data.interactions.side_tables import side_table, unseen_ids
 from intarsia.data.interactions.times import Times, times_of
 
@@ -31,31 +30,6 @@ _PARTS = (
     (1, "valid", "the validation part"),
     (2, "test", "the test part"),
 )
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Columns of (S,) interactions that are cut and sorted together."""
-
-    users: Codes
-    items: Codes
-    ratings: npt.NDArray[np.float32] | None
-    times: Times | None
-    parts: npt.NDArray[np.int8] | None
-    context: dict[str, pl.Series]
-
-    def take(self, rows: npt.NDArray[Any]) -> _Rows:
-        """Rows by number."""
-        return replace(self, users=self.users[rows], items=self.items[rows], **self.others(rows))
-
-    def others(self, rows: npt.NDArray[Any]) -> dict[str, Any]:
-        """All columns but users and items, of rows by number."""
-        return {
-            "ratings": None if self.ratings is None else self.ratings[rows],
-            "times": None if self.times is None else self.times[rows],
-            "parts": None if self.parts is None else self.parts[rows],
-            "context": {n: column.gather(pl.Series(rows, dtype=pl.UInt32)) for n, column in self.context.items()},
-        }
 
 
 def build_interactions(raw: RawLog, log: LogConfig, filter: FilterConfig | None = None) -> Interactions:
@@ -87,7 +61,7 @@ def build_interactions(raw: RawLog, log: LogConfig, filter: FilterConfig | None 
     account.count("the log", len(user_ids), len(item_ids), len(rows.users))
     account.check()
     rows = _rated(rows, log, bounds, account)
-    rows = _sorted(rows, len(user_ids), len(item_ids))
+    rows = in_order(rows, len(user_ids), len(item_ids))
     rows = _merged(rows, log, len(item_ids), account)
     kept = frequent(rows.users, rows.items, bounds, account)
     rows = rows if kept is None else rows.take(kept)
@@ -137,7 +111,7 @@ def _tables(raw: RawLog, log: LogConfig) -> list[tuple[int, pl.DataFrame, str]]:
 
 def _encoded(
     tables: list[tuple[int, pl.DataFrame, str]], log: LogConfig, bounds: FilterConfig
-) -> tuple[pl.Series, pl.Series, _Rows]:
+) -> tuple[pl.Series, pl.Series, Rows]:
     """Ids of users and items, and the rows of all tables, one after the other. Empties the list of tables."""
     raw_users = joined([as_ids(frame[log.user_field], what) for _, frame, what in tables])
     raw_items = joined([as_ids(frame[log.item_field], what) for _, frame, what in tables])
@@ -155,7 +129,7 @@ def _encoded(
     user_ids, users = numbered(raw_users)
     del raw_users
     item_ids, items = numbered(raw_items)
-    rows = _Rows(users, items, ratings, times, parts, context)
+    rows = Rows(users, items, ratings, times, parts, context)
     return user_ids, item_ids, rows
 
 
@@ -222,7 +196,7 @@ def _joined(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _rated(rows: _Rows, log: LogConfig, bounds: FilterConfig, account: Account) -> _Rows:
+def _rated(rows: Rows, log: LogConfig, bounds: FilterConfig, account: Account) -> Rows:
     """Without ratings that are out of bounds."""
     lows = [bound for bound in (log.positive_rating, bounds.min_rating) if bound is not None]
     if not lows and bounds.max_rating is None:
@@ -245,40 +219,7 @@ def _rated(rows: _Rows, log: LogConfig, bounds: FilterConfig, account: Account) 
     return kept
 
 
-def _sorted(rows: _Rows, num_users: int, num_items: int) -> _Rows:
-    """Rows by user, part, time, and their order in the source. Linear in S but for times that are not in order."""
-    if rows.times is not None and not (rows.times[1:] >= rows.times[:-1]).all():
-        rows = rows.take(_time_order(rows.times))
-    groups, of_each = (rows.users, 1) if rows.parts is None else (rows.users.astype(np.int64) * 4 + rows.parts + 1, 4)
-    numbers: npt.NDArray[Any] | None = rows.times
-    if numbers is None or rows.ratings is not None or rows.parts is not None or rows.context:
-        numbers = np.arange(len(groups), dtype=np.int32 if len(groups) < np.iinfo(np.int32).max else np.int64)
-    # Entries of a matrix turned to rows: a counting sort that keeps the order inside of each row, and carries one
-    # number along. Repeated entries would be added up, if the matrix were not said to have none.
-    matrix = sp.coo_array((numbers, (groups, rows.items)), shape=(of_each * num_users, num_items))
-    matrix.has_canonical_format = True
-    turned = matrix.tocsr()
-    users = np.repeat(np.arange(num_users, dtype=np.int32), np.diff(turned.indptr[::of_each]))
-    others = {"times": turned.data} if numbers is rows.times else rows.others(turned.data)
-    return replace(rows, users=users, items=turned.indices.astype(np.int32, copy=False), **others)
-
-
-def _time_order(times: Times) -> Ints:
-    """(S,) row numbers by time; rows of one moment keep their order."""
-    bits = max(len(times) - 1, 1).bit_length()
-    low, high = float(times.min()), float(times.max())
-    if high - low < 2.0 ** (62 - bits) and (times.dtype == np.int32 or (times == np.floor(times)).all()):
-        # Time and row in one number: sorting values is many times quicker than sorting positions.
-        keys: Ints = np.subtract(times, low, dtype=np.float64).astype(np.int64)
-        keys <<= bits
-        keys |= np.arange(len(times))
-        keys.sort()
-        keys &= (1 << bits) - 1
-        return keys
-    return np.argsort(times, kind="stable")
-
-
-def _merged(rows: _Rows, log: LogConfig, num_items: int, account: Account) -> _Rows:
+def _merged(rows: Rows, log: LogConfig, num_items: int, account: Account) -> Rows:
     """Without repeated interactions where they are merged; where they are kept, tells of them."""
     if log.repeated == "keep":
         doubles = _doubles(rows, num_items)
@@ -304,7 +245,7 @@ def _merged(rows: _Rows, log: LogConfig, num_items: int, account: Account) -> _R
     return kept
 
 
-def _doubles(rows: _Rows, num_items: int) -> int:
+def _doubles(rows: Rows, num_items: int) -> int:
     """Interactions that occur before: the same user and item, at the same time where there are times."""
     items = rows.items
     if rows.times is None:
