@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from intarsia.config.schema import FilterConfig, LogConfig
 from intarsia.data.catalogue.entry import RawLog
 from intarsia.data.interactions.build import build_interactions
+from intarsia.data.interactions.ids import numbered
 from intarsia.data.interactions.interactions import Interactions
 from intarsia.data.interactions.times import seconds
 
@@ -69,6 +70,67 @@ def test_the_order_is_that_of_a_stable_sort(rows: list[tuple[int, int, float]], 
     assert pairs(log) == [(str(u), str(i)) for u, i, _ in wanted]
     assert log.times is not None
     assert log.times.tolist() == [t for *_, t in wanted]
+
+
+PART = {"interactions": 0, "valid": 1, "test": 2, "test_inputs": -1}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(-4, 4)), min_size=1, max_size=40),
+    cuts=st.lists(st.integers(0, 40), min_size=3, max_size=3),
+    roles=st.sets(st.sampled_from(["time_field", "rating_field", "context_fields", "parts", "chunks"])),
+    offset=st.sampled_from([0, -(2**31) + 4, 2**31 - 5]),
+)
+def test_all_columns_go_with_their_rows(
+    rows: list[tuple[int, int, int]], cuts: list[int], roles: set[str], offset: int
+) -> None:
+    """Users, parts, times and rows of one moment, whichever of the columns there are; every row has a number."""
+    whole = [(u, i, t + offset, k) for k, (u, i, t) in enumerate([(9, 9, 0), (8, 8, 0), *rows])]
+    ends = sorted([2 + cut for cut in cuts]) if "parts" in roles else [len(whole)] * 3
+    tables, parts = {}, []
+    for name, begin, end in zip(PART, [0, *ends], [*ends, len(whole)]):
+        if begin < end or name == "interactions":
+            frame = pl.DataFrame(whole[begin:end], schema=["u", "i", "t", "k"], orient="row")
+            frame = frame.cast({"u": pl.Int32, "t": pl.Int32}).with_columns(c=pl.col("k").cast(pl.String))
+            tables[name] = pl.concat([frame[:1], frame[1:]], rechunk=False) if "chunks" in roles else frame
+            parts += [PART[name]] * len(whole[begin:end])
+    log = build_interactions(
+        RawLog(**tables),
+        LogConfig(
+            **ROLES,
+            time_field="t" if "time_field" in roles else None,
+            rating_field="k" if "rating_field" in roles else None,
+            context_fields=["c"] if "context_fields" in roles else [],
+        ),
+    )
+    # Parts are read in the order input, training, validation, test.
+    read = sorted(range(len(whole)), key=lambda k: parts[k])
+    wanted = sorted(read, key=lambda k: (whole[k][0], parts[k], whole[k][2] if "time_field" in roles else 0))
+    assert pairs(log) == [(str(whole[k][0]), str(whole[k][1])) for k in wanted]
+    if log.times is not None:
+        assert log.times.dtype == np.float64
+        assert log.times.tolist() == [whole[k][2] for k in wanted]
+    if log.ratings is not None:
+        assert log.ratings.tolist() == wanted
+    if log.context:
+        assert log.context["c"].to_list() == [str(k) for k in wanted]
+    if log.parts is not None:
+        assert log.parts.tolist() == [parts[k] for k in wanted]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    chunks=st.lists(st.lists(st.integers(0, 50), min_size=1), min_size=1, max_size=4),
+    low=st.sampled_from([0, 3, -7, 2**31 - 60, -(2**31), 2**20 + 5]),
+)
+def test_ids_are_numbered_in_the_order_of_their_values(chunks: list[list[int]], low: int) -> None:
+    column = pl.concat([pl.Series("u", [low + k for k in chunk], dtype=pl.Int32) for chunk in chunks], rechunk=False)
+    unique, codes = numbered(column)
+    assert unique.name == "u"
+    assert unique.to_list() == [str(value) for value in sorted(set(column.to_list()))]
+    assert codes.dtype == np.int32
+    assert unique.gather(codes).to_list() == [str(value) for value in column]
 
 
 def test_ids_of_different_types_in_different_parts_are_text() -> None:

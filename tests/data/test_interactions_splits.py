@@ -73,6 +73,43 @@ def test_shares_of_each_user_are_their_last() -> None:
     assert rows(division, test.target_starts, test.target_ends) == [[8, 9], [13]]
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    by=st.sampled_from(["leave_one_out", "time_by_user"]),
+    sizes=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+)
+def test_the_last_are_taken_away_as_slices_do(seed: int, by: str, sizes: tuple[int, int]) -> None:
+    log = random_log(seed)
+    valid, test = sizes if by == "leave_one_out" else (sizes[0] / 7, sizes[1] / 7)
+    division = split_interactions(log, SplitConfig.model_validate({"by": by, "valid": valid, "test": test}), 0)
+    kept, asked = [], {"valid": [], "test": []}
+    for row in rows(division, log.offsets[:-1], log.offsets[1:]):
+        count = [int(len(row) * share + 1e-9) for share in (valid, test)] if by == "time_by_user" else list(sizes)
+        if by == "leave_one_out" and len(row) <= sum(count):
+            count = [0, 0]
+        middle, end = len(row) - sum(count), len(row) - count[1]
+        kept.append(row[:middle])
+        asked["valid"] += [row[middle:end]] if middle < end else []
+        asked["test"] += [row[end:]] if end < len(row) else []
+    assert training(division) == kept
+    for part, wanted in asked.items():
+        queries = division.queries.get(part)
+        found = [] if queries is None else rows(division, queries.target_starts, queries.target_ends)
+        assert found == wanted
+
+
+@pytest.mark.parametrize("test", [0, 1])
+@pytest.mark.parametrize("num_items", [30, 50])
+def test_items_are_counted_in_training_alone(test: int, num_items: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of as many interactions as there are items, of which the last one is short."""
+    monkeypatch.setattr("intarsia.data.interactions.splits._BLOCK", 7)
+    log = random_log(11, num_users=40, num_items=num_items)
+    division = split_interactions(log, SplitConfig(by="leave_one_out", valid=0, test=test), 0)
+    taken = np.array([item for row in training(division) for item in row])
+    assert division.item_counts().tolist() == [int((taken == item).sum()) for item in range(num_items)]
+
+
 def test_users_apart_show_their_first_part_and_are_never_trained_on() -> None:
     log = make_log([[k * 10 + j for j in range(10)] for k in range(10)])
     division = split_interactions(log, SplitConfig(by="user", valid=0.2, test=0.3), 7)

@@ -12,7 +12,7 @@ from intarsia.config.schema import DataConfig
 from intarsia.core.errors import DataError
 from intarsia.data.reading.text import open_text
 
-BLOCK = 32 << 20
+BLOCK = 8 << 20
 """Bytes that are read at a time."""
 
 _MARK = b"\xef\xbb\xbf"
@@ -38,10 +38,13 @@ def text_blocks(path: Path, encoding: str = "utf-8", size: int = BLOCK) -> Itera
                     part, first = part.removeprefix(_MARK), False
                     if part.startswith(_NO_TEXT) or b"\x00" in part[:4096]:
                         _refuse(path, "the file must be text")
-                whole, feed, tail = (rest + part).rpartition(b"\n")
-                rest = tail
-                if feed:
-                    yield _recoded(whole + feed, encoding)
+                end = part.rfind(b"\n") + 1
+                if end:
+                    whole, part = rest + part[:end], part[end:]
+                    rest = part
+                    yield _recoded(whole, encoding)
+                else:
+                    rest += part
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         _refuse(path, str(error))
     except OSError as error:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import scipy.sparse as sp
 
 from intarsia.config.schema import FilterConfig, LogConfig
 from intarsia.config.suggest import Suggester
@@ -18,10 +16,11 @@ from intarsia.core.errors import DataError
 from intarsia.data.catalogue.entry import RawLog
 from intarsia.data.interactions.filters import Account, frequent
 from intarsia.data.interactions.ids import Codes, as_ids, joined, numbered, renumbered
-from intarsia.data.interactions.interactions import IdMap, Interactions, Ints
+from intarsia.data.interactions.interactions import IdMap, Interactions
 from intarsia.data.interactions.negatives import encode_negatives
+from intarsia.data.interactions.order import Rows, in_order
 from intarsia.data.interactions.side_tables import side_table, unseen_ids
-from intarsia.data.interactions.times import times_of
+from intarsia.data.interactions.times import Times, times_of
 
 LOG = logging.getLogger("intarsia")
 
@@ -31,29 +30,6 @@ _PARTS = (
     (1, "valid", "the validation part"),
     (2, "test", "the test part"),
 )
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Columns of (S,) interactions that are cut and sorted together."""
-
-    users: Codes
-    items: Codes
-    ratings: npt.NDArray[np.float32] | None
-    times: npt.NDArray[np.float64] | None
-    parts: npt.NDArray[np.int8] | None
-    context: dict[str, pl.Series]
-
-    def take(self, rows: npt.NDArray[Any]) -> _Rows:
-        """Rows by number."""
-        return _Rows(
-            self.users[rows],
-            self.items[rows],
-            None if self.ratings is None else self.ratings[rows],
-            None if self.times is None else self.times[rows],
-            None if self.parts is None else self.parts[rows],
-            {name: column.gather(pl.Series(rows, dtype=pl.UInt32)) for name, column in self.context.items()},
-        )
 
 
 def build_interactions(raw: RawLog, log: LogConfig, filter: FilterConfig | None = None) -> Interactions:
@@ -78,43 +54,29 @@ def build_interactions(raw: RawLog, log: LogConfig, filter: FilterConfig | None 
             table lists an id twice, or fewer than two users or two items are left.
     """
     bounds = filter or FilterConfig()
-    parts = [(number, getattr(raw, name), what) for number, name, what in _PARTS]
-    tables = [(number, frame, what) for number, frame, what in parts if frame is not None and frame.height]
-    if not tables:
-        raise DataError("a log needs at least two users and two items. Received: no rows. Check the log's files.")
-    for _, frame, what in tables:
-        check_roles(frame.columns, log, what)
-    user_ids, users = numbered(joined([as_ids(frame[log.user_field], what) for _, frame, what in tables]))
-    item_ids, items = numbered(joined([as_ids(frame[log.item_field], what) for _, frame, what in tables]))
-    rows = _Rows(
-        users,
-        items,
-        _joined([ratings_of(f[log.rating_field], bounds, what) for _, f, what in tables]) if log.rating_field else None,
-        _joined([times_of(f[log.time_field], log.time_format, what) for _, f, what in tables])
-        if log.time_field
-        else None,
-        np.repeat(np.array([n for n, _, _ in tables], dtype=np.int8), [f.height for _, f, _ in tables])
-        if any(number for number, _, _ in tables)
-        else None,
-        {n: pl.concat([f[n] for _, f, _ in tables], how="vertical_relaxed") for n in log.context_fields},
-    )
+    tables, users_of, items_of, negatives = _tables(raw, log), raw.users, raw.items, raw.negatives
+    del raw  # the columns that were read go as soon as they are encoded
+    user_ids, item_ids, rows = _encoded(tables, log, bounds)
     account = Account()
-    account.note("the log", users, items)
-    account.check(users, items)
+    account.count("the log", len(user_ids), len(item_ids), len(rows.users))
+    account.check()
     rows = _rated(rows, log, bounds, account)
-    rows = rows.take(_order(rows, len(user_ids)))
+    rows = in_order(rows, len(user_ids), len(item_ids))
     rows = _merged(rows, log, len(item_ids), account)
     kept = frequent(rows.users, rows.items, bounds, account)
     rows = rows if kept is None else rows.take(kept)
-    account.check(rows.users, rows.items)
-    unseen = unseen_ids(raw.items, log.item_field, item_ids) if log.include_unseen_items else None
-    user_ids, users = renumbered(user_ids, rows.users)
-    item_ids, items = renumbered(item_ids, rows.items)
+    account.check()
+    unseen = unseen_ids(items_of, log.item_field, item_ids) if log.include_unseen_items else None
+    users, items = rows.users, rows.items
+    if len(users) < account.started_with:
+        user_ids, users = renumbered(user_ids, users)
+        item_ids, items = renumbered(item_ids, items)
     if unseen is not None and len(unseen):
         item_ids, items = _with_unseen(item_ids, items, unseen)
-    offsets = np.zeros(len(user_ids) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(users, minlength=len(user_ids)), out=offsets[1:])
-    catalogue = side_table(raw.items, log.item_field, item_ids, "item")
+    offsets = np.concatenate([[0], np.flatnonzero(users[1:] != users[:-1]) + 1, [len(users)]])
+    ratings, times, parts, context = rows.ratings, rows.times, rows.parts, rows.context
+    del rows, users
+    catalogue = side_table(items_of, log.item_field, item_ids, "item")
     if catalogue is not None and log.title_field is not None and log.title_field not in catalogue.columns:
         raise DataError(
             f"log.title_field names the column `{log.title_field}`, which the item table does not have."
@@ -125,15 +87,50 @@ def build_interactions(raw: RawLog, log: LogConfig, filter: FilterConfig | None 
         IdMap(item_ids, "item"),
         offsets,
         items,
-        rows.ratings,
-        rows.times,
-        rows.context,
-        side_table(raw.users, log.user_field, user_ids, "user"),
+        ratings,
+        None if times is None else times.astype(np.float64, copy=False),
+        context,
+        side_table(users_of, log.user_field, user_ids, "user"),
         catalogue,
-        rows.parts,
+        parts,
         titles=log.title_field if catalogue is not None else None,
     )
-    return made if raw.negatives is None else encode_negatives(made, raw.negatives)
+    return made if negatives is None else encode_negatives(made, negatives)
+
+
+def _tables(raw: RawLog, log: LogConfig) -> list[tuple[int, pl.DataFrame, str]]:
+    """Number, rows and name of each part that has rows."""
+    parts = [(number, getattr(raw, name), what) for number, name, what in _PARTS]
+    tables = [(number, frame, what) for number, frame, what in parts if frame is not None and frame.height]
+    if not tables:
+        raise DataError("a log needs at least two users and two items. Received: no rows. Check the log's files.")
+    for _, frame, what in tables:
+        check_roles(frame.columns, log, what)
+    return tables
+
+
+def _encoded(
+    tables: list[tuple[int, pl.DataFrame, str]], log: LogConfig, bounds: FilterConfig
+) -> tuple[pl.Series, pl.Series, Rows]:
+    """Ids of users and items, and the rows of all tables, one after the other. Empties the list of tables."""
+    raw_users = joined([as_ids(frame[log.user_field], what) for _, frame, what in tables])
+    raw_items = joined([as_ids(frame[log.item_field], what) for _, frame, what in tables])
+    ratings: npt.NDArray[np.float32] | None = None
+    times: Times | None = None
+    if log.rating_field is not None:
+        ratings = _joined([ratings_of(f[log.rating_field], bounds, what) for _, f, what in tables])
+    if log.time_field is not None:
+        times = _joined([times_of(f[log.time_field], log.time_format, what) for _, f, what in tables])
+    context = dict(pl.concat([f.select(log.context_fields) for _, f, _ in tables], how="vertical_relaxed").to_dict())
+    parts = None
+    if any(number for number, _, _ in tables):
+        parts = np.repeat(np.array([n for n, _, _ in tables], dtype=np.int8), [f.height for _, f, _ in tables])
+    tables.clear()
+    user_ids, users = numbered(raw_users)
+    del raw_users
+    item_ids, items = numbered(raw_items)
+    rows = Rows(users, items, ratings, times, parts, context)
+    return user_ids, item_ids, rows
 
 
 def check_roles(columns: Sequence[str], log: LogConfig, what: str, *, warn: bool = True) -> None:
@@ -199,7 +196,7 @@ def _joined(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _rated(rows: _Rows, log: LogConfig, bounds: FilterConfig, account: Account) -> _Rows:
+def _rated(rows: Rows, log: LogConfig, bounds: FilterConfig, account: Account) -> Rows:
     """Without ratings that are out of bounds."""
     lows = [bound for bound in (log.positive_rating, bounds.min_rating) if bound is not None]
     if not lows and bounds.max_rating is None:
@@ -222,37 +219,7 @@ def _rated(rows: _Rows, log: LogConfig, bounds: FilterConfig, account: Account) 
     return kept
 
 
-def _order(rows: _Rows, num_users: int) -> npt.NDArray[Any]:
-    """(S,) row numbers by user, part, time, and their order in the source. Linear in S but for the times."""
-    count = len(rows.users)
-    kind = np.int32 if count < np.iinfo(np.int32).max else np.int64
-    by_time = np.arange(count, dtype=kind) if rows.times is None else _time_order(rows.times).astype(kind)
-    groups = rows.users if rows.parts is None else rows.users.astype(np.int64) * 4 + (rows.parts + 1)
-    width = num_users if rows.parts is None else 4 * num_users
-    # A matrix of one column turned from columns to rows: a counting sort that keeps the order inside of each row.
-    column = sp.csc_matrix((by_time, groups[by_time], np.array([0, count], dtype=kind)), shape=(width, 1))
-    order: npt.NDArray[Any] = column.tocsr().data
-    return order
-
-
-def _time_order(times: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """(S,) row numbers by time; rows of one moment keep their order."""
-    if not len(times):
-        return np.zeros(0, dtype=np.int64)
-    bits = max(len(times) - 1, 1).bit_length()
-    low = times.min()
-    if times.max() - low < 2.0 ** (62 - bits) and (times == np.floor(times)).all():
-        # Time and row in one number: sorting values is many times quicker than sorting positions.
-        keys: Ints = (times - low).astype(np.int64)
-        keys <<= bits
-        keys |= np.arange(len(times))
-        keys.sort()
-        keys &= (1 << bits) - 1
-        return keys
-    return np.argsort(times, kind="stable")
-
-
-def _merged(rows: _Rows, log: LogConfig, num_items: int, account: Account) -> _Rows:
+def _merged(rows: Rows, log: LogConfig, num_items: int, account: Account) -> Rows:
     """Without repeated interactions where they are merged; where they are kept, tells of them."""
     if log.repeated == "keep":
         doubles = _doubles(rows, num_items)
@@ -278,10 +245,12 @@ def _merged(rows: _Rows, log: LogConfig, num_items: int, account: Account) -> _R
     return kept
 
 
-def _doubles(rows: _Rows, num_items: int) -> int:
+def _doubles(rows: Rows, num_items: int) -> int:
     """Interactions that occur before: the same user and item, at the same time where there are times."""
-    groups, items = rows.users.astype(np.int64), rows.items
-    if rows.times is not None:
+    items = rows.items
+    if rows.times is None:
+        groups = rows.users.astype(np.int64)
+    else:
         same = (rows.users[1:] == rows.users[:-1]) & (rows.times[1:] == rows.times[:-1])
         if not same.any():
             return 0
@@ -289,7 +258,7 @@ def _doubles(rows: _Rows, num_items: int) -> int:
         inside = later.copy()
         inside[:-1] |= same
         rows_inside = np.flatnonzero(inside)
-        groups, items = np.cumsum(~later[rows_inside]), items[rows_inside]
+        groups, items = np.cumsum(~later[rows_inside], dtype=np.int64), items[rows_inside]
     keys = groups * num_items + items
     keys.sort()
     return int(np.count_nonzero(keys[1:] == keys[:-1]))

@@ -21,17 +21,26 @@ class Account:
 
     Attributes:
         lines: One a step.
+        started_with: Interactions that the first step had.
+        enough: Whether the last step left two users and two items.
     """
 
     lines: list[str] = field(default_factory=list)
+    started_with: int = 0
+    enough: bool = True
 
     def note(self, step: str, users: Codes, items: Codes) -> None:
         """Counts what is left after a step."""
-        self.lines.append(
-            f"{step}: {_distinct(users):,} users, {_distinct(items):,} items, {len(users):,} interactions"
-        )
+        self.count(step, _distinct(users), _distinct(items), len(users))
 
-    def check(self, users: Codes, items: Codes) -> None:
+    def count(self, step: str, num_users: int, num_items: int, num_interactions: int) -> None:
+        """Notes what is left after a step where it was counted already."""
+        if not self.lines:
+            self.started_with = num_interactions
+        self.lines.append(f"{step}: {num_users:,} users, {num_items:,} items, {num_interactions:,} interactions")
+        self.enough = num_users >= 2 and num_items >= 2
+
+    def check(self) -> None:
         """Refuses a log that is too small to learn from.
 
         Raises:
@@ -39,7 +48,7 @@ class Account:
         """
         if not self.lines:
             return
-        if _distinct(users) >= 2 and _distinct(items) >= 2:
+        if self.enough:
             if len(self.lines) > 1:
                 LOG.info("filter of the log\n  %s", "\n  ".join(self.lines))
             return

@@ -107,19 +107,34 @@ def ordered(unique: pl.Series) -> pl.Series:
 
 
 def _numbered_integers(column: pl.Series) -> tuple[pl.Series, Codes]:
-    values = column.to_numpy()
-    low, high = int(values.min()), int(values.max())
-    if high - low < 4 * len(values) + (1 << 20) and max(abs(low), abs(high)) < 1 << 62:
+    low, high = int(column.min()), int(column.max())  # type: ignore[arg-type]
+    if high - low < 4 * len(column) + (1 << 20) and max(abs(low), abs(high)) < 1 << 62:
         # Nearly all numbers in between occur: a table of them is quicker than a search.
-        shifted = values if low == 0 else values - values.dtype.type(low)
-        present = np.zeros(high - low + 1, dtype=bool)
-        present[shifted] = True
-        codes: Codes = (np.cumsum(present, dtype=np.int32) - 1)[shifted]
-        unique = pl.Series(column.name, np.flatnonzero(present) + low)
+        unique, codes = _tabled(column.get_chunks(), low, high)
     else:
         unique = column.unique().sort()
-        codes = np.searchsorted(unique.to_numpy(), values).astype(np.int32)
-    return unique.cast(pl.String), codes
+        codes = np.searchsorted(unique.to_numpy(), column.to_numpy()).astype(np.int32)
+    return unique.cast(pl.String).alias(column.name), codes
+
+
+def _tabled(chunks: list[pl.Series], low: int, high: int) -> tuple[pl.Series, Codes]:
+    """Unique whole numbers from `low` to `high`, and the number of each, without a copy of all of them."""
+    base = 0 if 0 <= low < 1 << 20 else low
+    present = np.zeros(high - base + 1, dtype=bool)
+    for chunk in chunks:
+        present[_above(chunk, base)] = True
+    numbers = np.cumsum(present, dtype=np.int32) - 1
+    codes: Codes = np.empty(sum(map(len, chunks)), dtype=np.int32)
+    begin = 0
+    for chunk in chunks:
+        codes[begin : begin + len(chunk)] = numbers[_above(chunk, base)]
+        begin += len(chunk)
+    return pl.Series(np.flatnonzero(present) + base), codes
+
+
+def _above(chunk: pl.Series, base: int) -> npt.NDArray[np.integer[Any]]:
+    values = chunk.to_numpy()
+    return values - values.dtype.type(base) if base else values
 
 
 def looked_up(ids: pl.Series, raw: pl.Series) -> Ints:

@@ -11,7 +11,7 @@ is a window `items[start:end]`:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from intarsia.data.interactions.interactions import Interactions, Ints
 TRAIN, VALID, TEST, INPUT = 0, 1, 2, -1
 _ENOUGH = 1
 """Interactions that a user keeps for training when the last ones are taken away."""
+_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,23 @@ class Division:
     def item_counts(self) -> Ints:
         """(N,) training interactions of each item."""
         log = self.log
+        if self.num_training == log.num_interactions:
+            return _counts(log.items, log.num_items)
         edge = np.zeros(log.num_interactions + 1, dtype=np.int8)
         full = self.train_ends > self.train_starts
         np.add.at(edge, self.train_starts[full], 1)
         np.add.at(edge, self.train_ends[full], -1)
         inside = np.cumsum(edge[:-1], dtype=np.int8) > 0
-        return np.bincount(log.items[inside], minlength=log.num_items).astype(np.int64)
+        return _counts(log.items[inside], log.num_items)
+
+
+def _counts(items: npt.NDArray[np.int32], num_items: int) -> Ints:
+    """(N,) occurrences of each item; in blocks, since `bincount` makes a wide copy of what it counts."""
+    counts = np.zeros(num_items, dtype=np.int64)
+    size = max(_BLOCK, num_items)
+    for begin in range(0, len(items), size):
+        counts += np.bincount(items[begin : begin + size], minlength=num_items)
+    return counts
 
 
 def split_interactions(log: Interactions, config: SplitConfig, seed: int) -> Division:
@@ -110,18 +122,19 @@ def split_interactions(log: Interactions, config: SplitConfig, seed: int) -> Div
                 "split by files needs ready-made parts: eval_input_path or test_input_path beside train_input_path. "
                 "Received one log. Give the files, or choose another split."
             )
-        return _division(log, log.parts, config, "files", ordered=True)
+        return _division(log, _ends(log, log.parts), config, "files", ordered=True)
     _check(config)
     if config.by == "user":
         return _by_user(log, config, seed)
     rng = np.random.default_rng([seed, 0x5917])
     if config.by in ("leave_one_out", "time", "time_by_user"):
-        parts = {"leave_one_out": _last, "time": _one_point, "time_by_user": _last_share}[config.by](log, config)
-        return _division(log, parts, config, _words(config), ordered=True)
+        ends = {"leave_one_out": _last, "time": _one_point, "time_by_user": _last_share}[config.by](log, config)
+        return _division(log, ends, config, _words(config), ordered=True)
     parts = _random(log, config, rng)
     key = log.user_of.astype(np.int64) * 3 + parts
     order = np.argsort(key, kind="stable")
-    return _division(_rearranged(log, order), parts[order], config, f"{_words(config)} seed {seed}", ordered=False)
+    ends = _ends(log, parts[order])
+    return _division(_rearranged(log, order), ends, config, f"{_words(config)} seed {seed}", ordered=False)
 
 
 def _check(config: SplitConfig) -> None:
@@ -146,24 +159,24 @@ def _words(config: SplitConfig) -> str:
     return f"{config.by} valid {config.valid:g} test {config.test:g}"
 
 
-def _from_end(log: Interactions) -> Ints:
-    """(S,) 0 for a user's last interaction, 1 for the one before."""
-    return np.repeat(log.offsets[1:], log.lengths) - 1 - np.arange(log.num_interactions)
+def _last(log: Interactions, config: SplitConfig) -> _Ends:
+    valid, test = int(config.valid), int(config.test)
+    taken = log.lengths >= valid + test + _ENOUGH
+    return _taken_away(log, np.where(taken, valid, 0), np.where(taken, test, 0))
 
 
-def _last(log: Interactions, config: SplitConfig) -> npt.NDArray[np.int8]:
-    back, keeps = _from_end(log), np.repeat(log.lengths >= config.valid + config.test + _ENOUGH, log.lengths)
-    part = np.where(back < config.test, TEST, np.where(back < config.test + config.valid, VALID, TRAIN))
-    return np.where(keeps, part, TRAIN).astype(np.int8)
+def _last_share(log: Interactions, config: SplitConfig) -> _Ends:
+    valid, test = (np.floor(log.lengths * share + 1e-9).astype(np.int64) for share in (config.valid, config.test))
+    return _taken_away(log, valid, test)
 
 
-def _last_share(log: Interactions, config: SplitConfig) -> npt.NDArray[np.int8]:
-    back, length = _from_end(log), np.repeat(log.lengths, log.lengths)
-    test, valid = np.floor(length * config.test + 1e-9), np.floor(length * config.valid + 1e-9)
-    return np.where(back < test, TEST, np.where(back < test + valid, VALID, TRAIN)).astype(np.int8)
+def _taken_away(log: Interactions, valid: Ints, test: Ints) -> _Ends:
+    """Ends of the parts where (U,) last interactions of each user are for validation and testing."""
+    ends = log.offsets[1:]
+    return _Ends(log.offsets[:-1], ends - test - valid, ends - test, ends)
 
 
-def _one_point(log: Interactions, config: SplitConfig) -> npt.NDArray[np.int8]:
+def _one_point(log: Interactions, config: SplitConfig) -> _Ends:
     if log.times is None:
         raise DataError("split by time needs log.time_field. Name the column, or split by another rule.")
     ordered = np.sort(log.times)
@@ -171,7 +184,7 @@ def _one_point(log: Interactions, config: SplitConfig) -> npt.NDArray[np.int8]:
     for number, share in ((VALID, config.valid + config.test), (TEST, config.test)):
         if share:
             part[log.times >= ordered[min(len(ordered) - 1, round(len(ordered) * (1 - share)))]] = number
-    return part
+    return _ends(log, part)
 
 
 def _random(log: Interactions, config: SplitConfig, rng: np.random.Generator) -> npt.NDArray[np.int8]:
@@ -226,17 +239,28 @@ def _by_user(log: Interactions, config: SplitConfig, seed: int) -> Division:
     return _refuse_empty(division, config)
 
 
-def _division(
-    log: Interactions, parts: npt.NDArray[np.int8], config: SplitConfig, by: str, *, ordered: bool
-) -> Division:
-    """Windows of parts that follow each other inside of each user as input, train, valid, test."""
+class _Ends(NamedTuple):
+    """(U,) ends of each user's parts, which follow each other; input begins where the user does."""
+
+    given: Ints
+    train: Ints
+    valid: Ints
+    test: Ints
+
+
+def _ends(log: Interactions, parts: npt.NDArray[np.int8]) -> _Ends:
+    """Ends of the parts where (S,) interactions say theirs, in the order input, train, valid, test of each user."""
+    below = np.zeros(len(parts) + 1, dtype=np.int64)
 
     def ends_of(last: int) -> Ints:
-        below = np.concatenate([[0], np.cumsum(parts <= last)]).astype(np.int64)
+        np.cumsum(parts <= last, out=below[1:])
         return log.offsets[:-1] + below[log.offsets[1:]] - below[log.offsets[:-1]]
 
-    begins = log.offsets[:-1]
-    given, train, valid, test = ends_of(INPUT), ends_of(TRAIN), ends_of(VALID), ends_of(TEST)
+    return _Ends(ends_of(INPUT), ends_of(TRAIN), ends_of(VALID), log.offsets[1:])
+
+
+def _division(log: Interactions, ends: _Ends, config: SplitConfig, by: str, *, ordered: bool) -> Division:
+    begins, (given, train, valid, test) = log.offsets[:-1], ends
     queries = {}
     for name, first, last in (("valid", train, valid), ("test", valid, test)):
         users = np.flatnonzero(last > first)

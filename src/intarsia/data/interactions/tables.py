@@ -20,6 +20,7 @@ from intarsia.config.schema.data import InputField, InputType
 from intarsia.core.errors import DataError
 from intarsia.data.interactions.blocks import check_utf8, ending, first_lines, text_blocks
 from intarsia.data.interactions.build import check_roles
+from intarsia.data.interactions.counted import CountedCells
 from intarsia.data.interactions.ids import plain_integers
 from intarsia.data.interactions.times import seconds
 from intarsia.data.reading.convert import infer
@@ -35,6 +36,8 @@ Choice = Callable[[list[str]], Mapping[str, Kind]]
 
 PARQUET = (".parquet", ".pq")
 _SEPARATORS = ("\t", "::", ",", ";", "|", " ")
+_BATCH = 1 << 17
+"""Rows of a Parquet file that are decoded at a time."""
 _STAND_IN = "\x1f"
 _DTYPES: dict[Kind, pl.DataType] = {"id": pl.Int64(), "number": pl.Float32(), "time": pl.Int64()}
 
@@ -160,12 +163,15 @@ class _Header:
         raw: Names as the file writes them.
         names: Names as they are used.
         present: Whether the first line holds them.
+        rows: Cells of the first lines.
+        as_text: Columns that held text so far.
     """
 
     raw: list[str]
     names: list[str]
     present: bool
     separator: str
+    rows: list[list[str]]
     as_text: set[str] = field(default_factory=set)
 
 
@@ -189,7 +195,8 @@ def read_header(path: Path, shape: Shape) -> _Header:
     """
     lines = first_lines(path, shape.encoding)
     separator = shape.separator or guess_separator(lines, shape.columns)
-    cells = [_bare(cell) for cell in lines[0].split(separator)]
+    rows = [line.split(separator) for line in lines]
+    cells = [_bare(cell) for cell in rows[0]]
     if shape.columns and cells != list(shape.columns):
         if len(cells) != len(shape.columns):
             raise DataError(
@@ -197,7 +204,7 @@ def read_header(path: Path, shape: Shape) -> _Header:
                 f"({', '.join(shape.columns)}) for {len(cells)} cells, separated by {separator!r}: {lines[0][:200]!r}. "
                 "Name all columns, or set log.separator."
             )
-        return _Header(list(shape.columns), list(shape.columns), False, separator)
+        return _Header(list(shape.columns), list(shape.columns), False, separator, rows)
     numeric = [cell for cell in cells if cell.replace(".", "", 1).lstrip("-").isdigit()]
     if not shape.columns and numeric:
         raise DataError(
@@ -207,13 +214,15 @@ def read_header(path: Path, shape: Shape) -> _Header:
     if len(set(cells)) < len(cells):
         raise DataError(f"{path}: column names must differ. Received: {', '.join(cells)}. Rename one of these.")
     names = [cell.partition(":")[0] if shape.typed else cell for cell in cells]
-    return _Header(cells, names, True, separator)
+    return _Header(cells, names, True, separator, rows[1:])
 
 
 def _read_plain(path: Path, shape: Shape, header: _Header, kinds: Mapping[str, Kind]) -> Iterator[pl.DataFrame]:
     width, separator = len(header.names), header.separator
     quoting = shape.quoting if shape.quoting is not None else separator != "::"
     begin = header.present
+    numbers = {name for name, kind in kinds.items() if kind == "id" or (kind == "time" and shape.time_format is None)}
+    cells = CountedCells(header.names, numbers, header.rows)
     for block in text_blocks(path, shape.encoding):
         if begin:
             block = block.lstrip(b"\n").partition(b"\n")[2]
@@ -228,6 +237,12 @@ def _read_plain(path: Path, shape: Shape, header: _Header, kinds: Mapping[str, K
             if _STAND_IN.encode() in block:
                 raise _NotPlain
             block = block.replace(separator.encode(), _STAND_IN.encode())
+        counted = cells.read(block, byte)
+        if counted is not None:
+            frame = _wanted(counted, kinds, shape)
+            if not any(frame[name].dtype == pl.String for name in kinds if kinds[name] in ("number", "time")):
+                yield frame
+                continue
         lines = block.count(b"\n")
         if block.count(byte.encode()) != lines * (width - 1):
             raise _NotPlain
@@ -237,13 +252,17 @@ def _read_plain(path: Path, shape: Shape, header: _Header, kinds: Mapping[str, K
         yield frame
 
 
+def _wanted(found: pl.DataFrame, kinds: Mapping[str, Kind], shape: Shape) -> pl.DataFrame:
+    return pl.DataFrame({name: converted(found[name], kind, shape.time_format) for name, kind in kinds.items()})
+
+
 def _parsed(
     block: bytes, separator: str, header: _Header, kinds: Mapping[str, Kind], path: Path, shape: Shape
 ) -> pl.DataFrame:
     """The wanted columns of a block, whose lines hold as many separators as they should altogether."""
-    as_text = set(header.as_text)
-    if not _writes_plainly(block, separator):
-        as_text |= {name for name, kind in kinds.items() if kind == "id"}
+    as_text, ids = set(header.as_text), {name for name, kind in kinds.items() if kind == "id"}
+    if not ids <= as_text and not _writes_plainly(block, separator):
+        as_text |= ids
     if shape.time_format is not None:
         as_text |= {name for name, kind in kinds.items() if kind == "time"}
     for attempt in (as_text, set(kinds)):
@@ -256,9 +275,9 @@ def _parsed(
             found = pl.read_csv(block, has_header=False, schema=schema, separator=separator, quote_char=None)
         except pl.exceptions.PolarsError:
             continue
-        columns = {name: converted(found[name], kind, shape.time_format) for name, kind in kinds.items()}
-        header.as_text |= {name for name, column in columns.items() if column.dtype == pl.String} & attempt
-        return pl.DataFrame(columns)
+        wanted = _wanted(found, kinds, shape)
+        header.as_text |= {column.name for column in wanted if column.dtype == pl.String} & attempt
+        return wanted
     check_utf8(block, path)
     raise _NotPlain
 
@@ -325,11 +344,12 @@ def _read_parquet(path: Path, shape: Shape, choose: Choice) -> Iterator[pl.DataF
     try:
         with pq.ParquetFile(path) as file:
             kinds = choose(file.schema_arrow.names)
-            for batch in file.iter_batches(1 << 20, columns=list(kinds)):
-                frame = pl.from_arrow(pa.Table.from_batches([batch]))
+            for batch in file.iter_batches(_BATCH, columns=list(kinds)):
+                frame = pl.from_arrow(batch)
                 assert isinstance(frame, pl.DataFrame)
-                yield pl.DataFrame(
-                    {name: converted(frame[name], kind, shape.time_format) for name, kind in kinds.items()}
-                )
+                yield _wanted(frame, kinds, shape)
+                del batch, frame
+        del file
+        pa.default_memory_pool().release_unused()  # Arrow keeps what it has read with for a next time
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: the file must be Parquet. It cannot be read: {error}") from error

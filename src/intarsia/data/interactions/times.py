@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from intarsia.core.errors import DataError
 
+Times = npt.NDArray[np.float64] | npt.NDArray[np.int32]
 _FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 _ZONE = r"(?:Z|([+-])(\d{2}):?(\d{2}))$"
 
@@ -42,12 +44,14 @@ def seconds(column: pl.Series, time_format: str | None) -> pl.Series:
     return pl.Series(column.name, [None], dtype=pl.Float64).new_from_index(0, len(column))
 
 
-def times_of(column: pl.Series, time_format: str | None, what: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """(S,) times of a log.
+def times_of(column: pl.Series, time_format: str | None, what: str) -> Times:
+    """(S,) times of a log; narrow whole numbers stay what they are.
 
     Raises:
         DataError: A value is no time; names the row, the value and how times are written.
     """
+    if column.dtype == pl.Int32 and time_format is None and not column.null_count():
+        return column.to_numpy()
     found = seconds(column, time_format)
     wrong = found.is_null() | ~found.is_finite()
     if wrong.any():
