@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 from report import Report
 
+import intarsia.recommender.retrieval_job  # noqa: F401 - what a fit needs, scipy among it, which others import as well
 from intarsia.models.catalogue import messages
 from intarsia.recommender.fit import Fitted, run
 from intarsia.recommender.pipeline import pipeline_from

@@ -31,6 +31,13 @@ def training(division: Division) -> list[list[int]]:
     return rows(division, division.train_starts, division.train_ends)
 
 
+def test_a_random_split_that_holds_nothing_back_keeps_the_order() -> None:
+    for by in ("random", "random_by_user"):
+        division = split_interactions(make_log([[3, 1, 2], [5, 4]]), SplitConfig(by=by, valid=0, test=0), 0)
+        assert training(division) == [[3, 1, 2], [5, 4]]
+        assert not division.queries
+
+
 def test_leave_one_out_asks_for_the_last_and_shows_all_before_it() -> None:
     division = split_interactions(make_log([[1, 2, 3, 4], [5, 6], [7, 8, 9]]), SplitConfig(by="leave_one_out"), 0)
     assert training(division) == [[1, 2], [5, 6], [7]]  # whoever would keep nothing stays whole

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 from classic import RANDOM_ROWS, batch_of, division_of, scores_of
 from retrieval_contract import RetrieverContract
+from torch import Tensor
 
 from intarsia.core.errors import BuildError, TrainingError
 from intarsia.data.schema import Schema
 from intarsia.models import ease as module
 from intarsia.models.ease import EASE
+from intarsia.models.rows import co_occurrences
+from intarsia.nn import inverse as inverse_module
 
 Array = npt.NDArray[np.float64]
 
@@ -40,13 +45,40 @@ def taken() -> Array:
     return matrix
 
 
-@pytest.mark.parametrize("l2", [0.5, 20.0])
-def test_weights_are_the_closed_form(monkeypatch: pytest.MonkeyPatch, l2: float) -> None:
-    monkeypatch.setattr(module, "BLOCK", 5)
+def closed_form(l2: float) -> Array:
     inverse = np.linalg.inv(taken().T @ taken() + l2 * np.eye(12))
-    expected = -inverse / np.diag(inverse)
+    expected: Array = -inverse / np.diag(inverse)
     np.fill_diagonal(expected, 0)
-    assert np.allclose(weights_of(ease(l2=l2)), expected, atol=1e-6)
+    return expected
+
+
+@pytest.mark.parametrize("l2", [0.5, 20.0])
+@pytest.mark.parametrize("leaf", [5, 512])
+def test_weights_are_the_closed_form(monkeypatch: pytest.MonkeyPatch, l2: float, leaf: int) -> None:
+    monkeypatch.setattr(inverse_module, "LEAF", leaf)
+    assert np.allclose(weights_of(ease(l2=l2)), closed_form(l2), atol=1e-6)
+
+
+def test_precision_is_double_beyond_a_bound_of_the_condition_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = (taken().T @ taken()).sum(axis=0)
+    precisions = []
+    counted = co_occurrences
+
+    def noted(matrix: Any, dtype: torch.dtype) -> Tensor:
+        precisions.append(dtype)
+        return counted(matrix, dtype)
+
+    monkeypatch.setattr(module, "co_occurrences", noted)
+    for share in (1.01, 0.99):
+        ease(l2=share * sums.max() / (module.WELL_CONDITIONED - 1))
+    assert precisions == [torch.float32, torch.float64]
+
+
+def test_a_small_penalty_is_as_exact_as_a_large_one() -> None:
+    """Three items that always go together: X'X + l2 is 15 everywhere, plus l2 on its diagonal."""
+    l2 = 1e-5
+    found = weights_of(ease([[0, 1, 2]] * 15, num_items=3, l2=l2))
+    assert np.allclose(found, 15 / (30 + l2) * (1 - np.eye(3)), atol=1e-7)
 
 
 def test_each_item_is_a_ridge_regression_on_all_others() -> None:
@@ -65,7 +97,9 @@ def test_two_items_by_hand() -> None:
 
 
 def test_single_precision_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WELL_CONDITIONED", 0.0)
     double = weights_of(ease(l2=3.0))
+    assert np.allclose(double, closed_form(3.0), rtol=1e-7, atol=0)
     monkeypatch.setattr(module, "DOUBLE", 1)
     assert np.allclose(weights_of(ease(l2=3.0)), double, atol=1e-5)
 

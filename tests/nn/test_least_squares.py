@@ -23,6 +23,9 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+SQUARE = numbers(WIDTH, WIDTH, seed=5)
+
+
 def jagged() -> tuple[Tensor, Tensor]:
     offsets = torch.tensor([0, *map(len, ROWS)]).cumsum(0)
     return torch.tensor([entry for row in ROWS for entry in row]), offsets
@@ -50,26 +53,51 @@ def direct(vectors: Array, ridge: Array, gram: Array, weights: Array, targets: A
 @pytest.mark.parametrize("room", [1, 1 << 19])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("gram", [SQUARE @ SQUARE.t(), torch.tensor([0.3, 0.0, 2.0]).double(), None])
 def test_rows_solve_their_normal_equations(
-    monkeypatch: pytest.MonkeyPatch, weighted: bool, targeted: bool, room: int
+    monkeypatch: pytest.MonkeyPatch, gram: Tensor | None, weighted: bool, targeted: bool, room: int
 ) -> None:
     monkeypatch.setattr(module, "CHUNK_NUMBERS", room)
     size = sum(map(len, ROWS))
-    vectors, ridge, gram = numbers(COUNT, WIDTH), torch.linspace(0.1, 0.9, len(ROWS)).double(), torch.eye(WIDTH) * 0.3
+    vectors, ridge = numbers(COUNT, WIDTH), torch.linspace(0.1, 0.9, len(ROWS)).double()
+    added = torch.zeros(WIDTH, WIDTH).double() if gram is None else gram.diag() if gram.dim() == 1 else gram
     weights, targets = numbers(size, seed=1).exp(), numbers(size, seed=2)
     parts: dict[str, Any] = {"weights": weights if weighted else None, "targets": targets if targeted else None}
     expected = direct(
         vectors.numpy(),
         ridge.numpy(),
-        gram.double().numpy(),
+        added.numpy(),
         weights.numpy() if weighted else np.ones(size),
         targets.numpy() if targeted else np.ones(size),
     )
-    exact = solved(vectors, ridge, gram.double(), **parts)
+    exact = solved(vectors, ridge, gram, **parts)
     assert np.allclose(exact.numpy(), expected)
     # As many steps as there are dimensions are exact but for rounding, wherever they start; more do no harm.
     for steps in (WIDTH, 50):
-        assert np.allclose(solved(vectors, ridge, gram.double(), steps, **parts).numpy(), expected)
+        assert np.allclose(solved(vectors, ridge, gram, steps, **parts).numpy(), expected)
+
+
+def test_rows_of_few_entries_need_systems_of_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, factorise = [], torch.linalg.cholesky_ex
+
+    def noted(systems: Tensor) -> Any:
+        sizes.extend([systems.shape[1]] * len(systems))
+        return factorise(systems)
+
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", noted)
+    solved(numbers(COUNT, WIDTH), torch.ones(len(ROWS)).double(), torch.ones(WIDTH).double())
+    assert sorted(sizes) == [1, 2, WIDTH, WIDTH]
+    sizes.clear()
+    solved(numbers(COUNT, WIDTH), torch.ones(len(ROWS)).double(), SQUARE @ SQUARE.t())
+    assert sizes == [WIDTH] * 4
+
+
+def test_a_small_ridge_leaves_rows_of_few_entries_exact() -> None:
+    """Two entries in three dimensions: the shortest vector that meets both targets, to the size of the ridge."""
+    vectors, row = numbers(COUNT, WIDTH), [1, 4]
+    group = group_rows(torch.tensor(row), torch.tensor([0, 2]), count=COUNT, width=WIDTH)
+    found = solve_rows(group, vectors, torch.zeros(1, WIDTH).double(), ridge=torch.tensor([1e-12]).double())
+    assert torch.allclose(found[0], torch.linalg.pinv(vectors[row]) @ torch.ones(2).double(), atol=1e-9)
 
 
 def test_two_entries_by_hand() -> None:

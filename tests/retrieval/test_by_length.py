@@ -50,12 +50,14 @@ def search(queries, items, k, excluded, by_length):
     st.integers(40, 300),
     st.sampled_from([0, 3]),
     st.booleans(),
+    st.sampled_from([16, 150]),
 )
-def test_the_same_as_all_items(seed, batch, interests, count, levels, excludes):
+def test_the_same_as_all_items(seed, batch, interests, count, levels, excludes, width):
     queries, items, excluded = drawn(seed, batch, interests, count, 5, levels)
     excluded = excluded if excludes else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(first_pass, "WIDTH", 16)
+        patch.setattr(first_pass, "WIDTH", width)
+        patch.setattr(first_pass, "STEP", 2)
         found = search(queries, items, 4, excluded, ByLength.of(items))
     expected = search(queries, items, 4, excluded, None)
     assert torch.equal(found[0], expected[0])

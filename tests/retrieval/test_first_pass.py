@@ -42,6 +42,34 @@ def test_fewer_items_than_asked_for() -> None:
     assert values.tolist() == [[3, 2, 1]]
 
 
+@pytest.mark.parametrize("levels", [0, 2])
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_the_floor_lies_below_k_scores_and_not_below_many(k: int, levels: int) -> None:
+    scores = drawn(0, 20, 1003)
+    if levels:
+        scores = (scores * levels).round()
+    least = first_pass._floor(scores, k)
+    assert least is not None
+    assert bool(((scores > least.unsqueeze(1)).sum(dim=1) >= k).all())
+    smallest = torch.nextafter(least, torch.tensor(torch.inf)).unsqueeze(1)  # may come often
+    assert int((scores > smallest).sum(dim=1).max()) < 2.5 * k + 8
+
+
+def test_there_is_no_floor_where_a_row_has_too_few_scores() -> None:
+    scores = drawn(0, 2, 100)
+    scores[1, 3:] = -torch.inf
+    assert first_pass._floor(scores, 4) is None
+    assert first_pass._floor(scores[:1, :7], 4) is None
+
+
+def test_many_scores_above_the_floor_are_sorted_instead() -> None:
+    scores = torch.zeros(2, 2000)
+    scores[0, 1500:] = 1.0
+    values, items = leading([(0, scores)], 3)
+    assert values.tolist() == [[1.0] * 3, [0.0] * 3]
+    assert bool((items[0] >= 1500).all())
+
+
 def test_no_blocks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"at least one block. Received: none"):
         leading([], 3)

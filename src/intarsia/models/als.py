@@ -65,7 +65,7 @@ class ALS(VectorScorer, Solver):
         self.steps = cg_steps if solver == "cg" else 0
         self.init_std = init_std
         self.register_buffer("items", torch.zeros(schema.num_items, hidden_size))
-        self._kept: tuple[tuple[int, int], tuple[Tensor, Tensor]] | None = None
+        self._kept: tuple[tuple[int, int], tuple[Tensor, Tensor, Tensor]] | None = None
 
     def fit(self, division: Division, seed: int) -> None:
         """Alternates.
@@ -106,7 +106,7 @@ class ALS(VectorScorer, Solver):
     def encode_queries(self, batch: Batch) -> Tensor:
         """(B, D): the vectors that explain the histories best, in double precision; zeros for empty ones."""
         history = distinct_history(batch, self.num_items)
-        items, gram = self._doubled()
+        items, spectrum, axes = self._turned()
         groups = group_rows(
             history.values,
             history.offsets,
@@ -116,14 +116,23 @@ class ALS(VectorScorer, Solver):
         )
         nothing = items.new_zeros(len(history), self.hidden_size)
         ridge = self._ridge(history.lengths.double(), self.num_items)
-        return solve_rows(groups, items, nothing, ridge=ridge, gram=gram)
+        return solve_rows(groups, items, nothing, ridge=ridge, gram=spectrum) @ axes.t()
 
-    def _doubled(self) -> tuple[Tensor, Tensor]:
-        """The item vectors and their weighted Gram matrix in double precision, computed anew when they have changed."""
+    def _turned(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The item vectors along axes in which their weighted Gram matrix is diagonal, in double precision.
+
+        With a diagonal matrix, a history of few items needs but a small system. Computed anew when the item vectors
+        have changed.
+
+        Returns:
+            Vectors (N, D), the diagonal (D,), and the axes as the columns of (D, D).
+        """
         items = self.get_buffer("items")
         if self._kept is None or self._kept[0] != (items.data_ptr(), items._version):
             doubled = items.double()
-            self._kept = (items.data_ptr(), items._version), (doubled, self._gram(doubled))
+            spectrum, axes = torch.linalg.eigh(self._gram(doubled))
+            # Rounding can leave an eigenvalue of zero below zero.
+            self._kept = (items.data_ptr(), items._version), (doubled @ axes, spectrum.clamp(min=0.0), axes)
         return self._kept[1]
 
     def encode_items(self, items: Tensor | None = None) -> Tensor:

@@ -111,9 +111,9 @@ def solve_rows(
         vectors: (N, D) vectors v.
         start: (B, D) where conjugate gradients start. Rows without entries get zeros.
         ridge: (B,) strengths.
-        gram: (D, D), added to every system.
+        gram: (D, D), added to every system; or (D,), where it is diagonal.
         steps: Steps of conjugate gradients, each of which costs L x D a row; 0: exact solution by Cholesky, which
-            costs L x D^2 + D^3 / 3.
+            costs L x D^2 + D^3 / 3, and where no gram is there but a diagonal one, L^2 x D + L^3 / 3 if L < D.
 
     Returns:
         (B, D).
@@ -126,13 +126,17 @@ def solve_rows(
     for group in groups:
         size, longest = group.entries.shape
         own = padded.index_select(0, group.entries.flatten()).view(size, longest, -1)  # (b, L, D)
-        right = _right(own, group)
-        damping = ridge[group.rows].unsqueeze(1)
+        damping = ridge[group.rows].unsqueeze(1)  # (b, 1), or (b, D) with a diagonal gram
+        if gram is not None and gram.dim() == 1:
+            damping = damping + gram
+        full = gram if gram is not None and gram.dim() == 2 else None
         if steps:
-            product = _product(own, group.weights, gram, damping)
-            solution[group.rows] = conjugate_gradients(product, right, start[group.rows], steps)
+            product = _product(own, group.weights, full, damping)
+            solution[group.rows] = conjugate_gradients(product, _right(own, group), start[group.rows], steps)
+        elif full is None and longest < own.shape[2] and bool((damping > 0).all()):
+            solution[group.rows] = _exact_of_few(own, group, damping)
         else:
-            solution[group.rows] = _exact(own, group.weights, gram, damping, right)
+            solution[group.rows] = _exact(own, group, full, damping)
     return solution
 
 
@@ -187,12 +191,34 @@ def conjugate_gradients(product: Callable[[Tensor], Tensor], right: Tensor, star
     return x
 
 
-def _exact(own: Tensor, weights: Tensor | None, gram: Tensor | None, damping: Tensor, right: Tensor) -> Tensor:
-    weighted = own if weights is None else own * weights.unsqueeze(2)
+def _exact_of_few(own: Tensor, group: RowGroup, damping: Tensor) -> Tensor:
+    """Rows of fewer entries than dimensions, by systems of L equations.
+
+    With V the vectors of a row, each times the root of its weight, t likewise, and the diagonal A of the damping,
+    (V'V + A)^-1 V't = A^-1 V' (I + V A^-1 V')^-1 t.
+
+    Source: the matrix inversion lemma, Golub and Van Loan, Matrix Computations, section 2.1.4.
+    """
+    targets = own.new_ones(own.shape[:2]) if group.targets is None else group.targets
+    if group.weights is not None:
+        roots = group.weights.sqrt()
+        own, targets = own * roots.unsqueeze(2), targets * roots
+    systems = torch.bmm(own / damping.unsqueeze(1), own.transpose(1, 2))  # (b, L, L)
+    systems.diagonal(dim1=1, dim2=2).add_(1.0)
+    weights = _cholesky_solved(systems, targets, damping)
+    return torch.bmm(weights.unsqueeze(1), own).squeeze(1) / damping
+
+
+def _exact(own: Tensor, group: RowGroup, gram: Tensor | None, damping: Tensor) -> Tensor:
+    weighted = own if group.weights is None else own * group.weights.unsqueeze(2)
     systems = torch.bmm(weighted.transpose(1, 2), own)  # (b, D, D)
     if gram is not None:
         systems += gram
     systems.diagonal(dim1=1, dim2=2).add_(damping)
+    return _cholesky_solved(systems, _right(own, group), damping)
+
+
+def _cholesky_solved(systems: Tensor, right: Tensor, damping: Tensor) -> Tensor:
     factors, failed = torch.linalg.cholesky_ex(systems)
     if bool(failed.any()):
         raise TrainingError(

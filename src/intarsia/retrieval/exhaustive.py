@@ -9,22 +9,25 @@ throughout. The answer is that of double precision, rounded to single, at the co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from intarsia.core.batch import Jagged
 from intarsia.nn.by_length import ByLength
-from intarsia.nn.fast_products import exact_products
+from intarsia.nn.fast_products import exact_products, fast_products
 from intarsia.nn.top_k import mask_, running_top_k
 from intarsia.retrieval.first_pass import WIDTH, leading, leading_of_long
 
-SPARE = 32
+SPARE = 12
 """Items that the first pass keeps beyond those asked for."""
 NUMBERS = 1 << 20
 """Scores that are alive at a time on a processor, and numbers of vectors that are scored again."""
 ROWS = 512
 """Queries searched at a time."""
+MANY = 64
+"""Queries for which `fast_products` is worth a kernel."""
 
 Rows = Callable[[int, int], Tensor]
 Take = Callable[[Tensor], Tensor]
@@ -65,12 +68,13 @@ def exhaustive_top_k(
     """
     scores, items = filled(len(queries), k, queries.device)
     kept = min(k, count)
-    if not kept:
+    if not kept or not len(queries):
         return scores, items
     # A first pass in less than full single precision (an option of torch) has no bound worth using.
     fast = take is not None and largest is not None and kept + SPARE < count
     fast = fast and exact_products(queries.device)
     size = max(1, min(ROWS, NUMBERS // ((kept + SPARE) * queries.shape[-1]))) if fast else ROWS
+    size = -(-len(queries) // -(-len(queries) // size))  # parts of like size
     for start in range(0, len(queries), size):
         part = slice(start, start + size)
         own = part_of(excluded, part.start, min(part.stop, len(queries)))
@@ -79,11 +83,12 @@ def exhaustive_top_k(
             assert take is not None
             assert largest is not None
             narrow = queries[part].float()
-            if by_length is not None and metric == "inner_product" and queries.device.type == "cpu":
-                found = leading_of_long(narrow, by_length, kept + SPARE, own)
-            else:
-                first = leading if queries.device.type == "cpu" else running_top_k
-                found = first(_blocks(narrow, rows, count, metric, own), kept + SPARE)
+            with fast_products(queries.device) if len(narrow) >= MANY else nullcontext():
+                if by_length is not None and metric == "inner_product" and queries.device.type == "cpu":
+                    found = leading_of_long(narrow, by_length, kept + SPARE, own)
+                else:
+                    first = leading if queries.device.type == "cpu" else running_top_k
+                    found = first(_blocks(narrow, rows, count, metric, own), kept + SPARE)
             again = _scores_of(queries[part], take, found[1], metric)
             best, order = in_order(again, found[1])
             scores[part, :kept], items[part, :kept] = best[:, :kept], order[:, :kept]

@@ -196,6 +196,8 @@ def _random(log: Interactions, config: SplitConfig, rng: np.random.Generator) ->
         if config.valid:
             part[fold == (config.fold + 1) % config.folds] = VALID
         return part.astype(np.int8)
+    if not config.valid and not config.test:
+        return np.full(count, TRAIN, dtype=np.int8)
     group: dict[str, npt.NDArray[np.integer[Any]]] = {
         "random": np.zeros(count, dtype=np.int64),
         "random_by_user": log.user_of,
