@@ -18,12 +18,14 @@ from intarsia.core.batch import Jagged
 from intarsia.nn.by_length import ByLength
 from intarsia.nn.fast_products import exact_products, fast_products
 from intarsia.nn.top_k import mask_, running_top_k
-from intarsia.retrieval.first_pass import WIDTH, leading, leading_of_long
+from intarsia.retrieval.first_pass import leading, leading_of_long
 
 SPARE = 12
 """Items that the first pass keeps beyond those asked for."""
 NUMBERS = 1 << 20
 """Scores that are alive at a time on a processor, and numbers of vectors that are scored again."""
+LEAST = 2048
+"""Items of a block at the least."""
 ROWS = 512
 """Queries searched at a time."""
 MANY = 64
@@ -167,7 +169,7 @@ def _blocks(
     queries: Tensor, rows: Rows, count: int, metric: str, excluded: Jagged | None
 ) -> Iterator[tuple[int, Tensor]]:
     # On a processor blocks that fit its cache are fastest, elsewhere large ones.
-    size = max(WIDTH, (NUMBERS if queries.device.type == "cpu" else 64 * NUMBERS) // max(1, len(queries)))
+    size = max(LEAST, (NUMBERS if queries.device.type == "cpu" else 64 * NUMBERS) // max(1, len(queries)))
     for start in range(0, count, size):
         stop = min(start + size, count)
         scores = _scores(queries, rows(start, stop).to(queries.dtype), metric).float()

@@ -74,6 +74,7 @@ def leading_of_long(queries: Tensor, items: ByLength, k: int, excluded: Jagged |
     values = torch.full((batch, k), -torch.inf)
     found = torch.full((batch, k), -1)
     active, own = torch.arange(batch), queries
+    room = torch.empty(batch * min(WIDTH, count))  # new memory for every block would cost as much as the products
     for start in range(0, count, WIDTH):
         stop = min(start + WIDTH, count)
         going = reach[active] * items.lengths[start] >= values[active, -1]
@@ -84,7 +85,8 @@ def leading_of_long(queries: Tensor, items: ByLength, k: int, excluded: Jagged |
         if kept < len(active):
             active = active[going.sort(descending=True, stable=True).indices[:kept]]
             own = queries[active]
-        scores = own[:, 0] @ items.vectors[start:stop].t()
+        scores = room[: len(own) * (stop - start)].view(len(own), -1)
+        torch.mm(own[:, 0], items.vectors[start:stop].t(), out=scores)
         for vector in own.unbind(1)[1:]:
             torch.maximum(scores, vector @ items.vectors[start:stop].t(), out=scores)
         if barred is not None:
