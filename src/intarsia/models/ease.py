@@ -16,7 +16,7 @@ from intarsia.data.schema import Schema
 from intarsia.models.rows import co_occurrences, distinct_history, training_matrix
 from intarsia.models.solver import Solver
 from intarsia.nn.fast_products import fast_products
-from intarsia.nn.inverse import invert_
+from intarsia.nn.inverse import LEAF, invert_
 
 DOUBLE = 12_000
 """Items up to which the inverse is computed in double precision where single is not known to be enough."""
@@ -38,8 +38,8 @@ class EASE(Solver):
     Shapes: X (U, N) of zeros and ones; W (N, N), row j for an item of the history, column i for a scored item.
 
     Memory: the bundle holds 4 N^2 bytes (1.6 GB for 20,000 items). Fitting takes 4 / 3 N^2 numbers beside, and time
-    that grows with N^3. They are in single precision where (largest column sum of X'X) / l2 + 1 is at most 4,096, or
-    above 12,000 items (2.1 GB for 20,000), and in double precision elsewhere.
+    that grows with N^3. They are in single precision where (largest column sum of X'X) / l2 + 1 is at most 4,096
+    (2.1 GB for 20,000 items), or above 12,000 items (where it is larger: 3.2 GB), and in double precision elsewhere.
 
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data (WWW 2019), equations 2, 3, 7 and 8.
     """
@@ -72,11 +72,13 @@ class EASE(Solver):
         matrix = training_matrix(division)
         # A column's sum bounds the largest eigenvalue, l2 the smallest.
         condition = float((matrix.T @ matrix.sum(axis=1)).max()) / self.l2 + 1
-        single = self.num_items > DOUBLE or condition <= WELL_CONDITIONED
+        easy = condition <= WELL_CONDITIONED
+        single = easy or self.num_items > DOUBLE
         system = co_occurrences(matrix, torch.float32 if single else torch.float64)
         system.diagonal().add_(self.l2)
         with fast_products(system.device):
-            inverted = invert_(system)
+            # Where single precision is all there is room for, at least by the most exact way.
+            inverted = invert_(system, LEAF if easy or not single else self.num_items)
         if not inverted:
             raise TrainingError(
                 f"ease.l2 must be large enough for the co-occurrences to be inverted. Received: {self.l2:g} for "
