@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 HISTORY ?= 50,181,258
 DATA_DIR ?=
+ROUNDS ?=
 
 .PHONY: demo test long lint fuzz bench bench-parts peers docs clean
 
@@ -28,7 +29,7 @@ fuzz: $(VENV)/.test
 
 # All jobs beside the peers that are set up (`make peers`), then the page that tells. A missed bar does not stop it.
 bench: $(VENV)/.test
-	-$(BIN)/python benchmarks/bench.py $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+	-$(BIN)/python benchmarks/bench.py $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(ROUNDS),--rounds $(ROUNDS))
 	$(BIN)/python benchmarks/roofline.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/collect.py
