@@ -62,7 +62,7 @@ def planted_interests(num_users: int, *, clusters: int = 12, size: int = 8, take
 
 
 def recovered_shares(
-    model: Mapping[str, Any], folder: Path, *, epochs: int, learning_rate: float, num_users: int
+    model: Mapping[str, Any], folder: Path, *, epochs: int, learning_rate: float, num_users: int, clusters: int = 6
 ) -> tuple[float, float]:
     """Trains on planted users and says whose four interests are all in the top 20 that they have not taken.
 
@@ -72,11 +72,12 @@ def recovered_shares(
         epochs: Passes over the training part.
         learning_rate: Of Adam; it falls in a half cosine.
         num_users: Users to train on.
+        clusters: Clusters of a department.
 
     Returns:
         The share of 500 training users, and of 500 users whose histories the model has never seen.
     """
-    shape = {"clusters": 6, "size": 8, "taken": 6}
+    shape = {"clusters": clusters, "size": 8, "taken": 6}
     planted, strangers = planted_interests(num_users, **shape), planted_interests(500, seed=1, **shape)
     users, steps = np.indices(planted.items.shape).reshape(2, -1)
     log = pl.DataFrame({"user": users, "item": planted.items.ravel(), "time": steps})

@@ -94,12 +94,11 @@ def test_the_score_is_that_of_the_best_interest_and_so_is_the_loss() -> None:
 
 @pytest.mark.long
 def test_four_interests_are_found_where_one_vector_does_not_find_them(tmp_path: Path) -> None:
-    """One vector is close to its bar: .60 of the training users and .52 of the others when this was written."""
     shares = {}
     for count in (4, 1):
         options = {"hidden_size": 8, "num_interests": count, "max_history": 20}
         model = {"model_class": "ComiRecSA", "comirec_sa": options, "objective": "softmax"}
         folder = tmp_path / str(count)
-        shares[count] = recovered_shares(model, folder, epochs=12, learning_rate=0.05, num_users=3000)
+        shares[count] = recovered_shares(model, folder, epochs=20, learning_rate=0.05, num_users=6000, clusters=7)
     assert min(shares[4]) >= 0.95, shares
-    assert sum(shares[1]) / 2 < 0.6, shares
+    assert max(shares[1]) < 0.6, shares
