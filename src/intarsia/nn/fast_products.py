@@ -49,7 +49,8 @@ def exact_products(device: torch.device) -> bool:
 @cache
 def fast_int8() -> bool:
     """Whether products of int8 matrices on the processor are by oneDNN, and faster than those of float32."""
-    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    named = hasattr(torch, "_int_mm")  # not a public name; without it there are other ways
+    return named and torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 @cache
