@@ -45,3 +45,28 @@ def test_blocks_that_are_taken_again_and_again_cost_few_page_faults():
 @glibc
 def test_the_users_own_setting_is_left_alone():
     assert not told(MALLOC_TRIM_THRESHOLD_="131072")[0]
+
+
+RELEASE = """
+import resource, torch
+from pathlib import Path
+from intarsia.training.allocator import keep_freed_memory, release_freed_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() >> 20
+
+torch.set_num_threads(1)
+keep_freed_memory()
+blocks = [torch.ones(2 << 20) for _ in range(12)]
+del blocks
+before = resident()
+release_freed_memory()
+print(before - resident())
+"""
+
+
+@glibc
+def test_what_was_kept_can_be_handed_back():
+    """Twelve blocks of 8 MiB."""
+    done = subprocess.run([sys.executable, "-c", RELEASE], env={}, capture_output=True, text=True, check=True)
+    assert int(done.stdout) >= 80

@@ -13,6 +13,15 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20  # What mallopt takes on 64-bit machines.
 _KEPT = 1 << 30
 
 
+def release_freed_memory() -> None:
+    """Hands all freed memory back to the kernel, where `keep_freed_memory` has kept it.
+
+    For the border between two kinds of work, whose blocks would not fit into the gaps that the other has left.
+    """
+    if keep_freed_memory():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @cache
 def keep_freed_memory() -> bool:
     """Asks glibc to keep up to a gigabyte of freed memory for the next step; once for a process.

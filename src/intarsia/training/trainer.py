@@ -20,7 +20,7 @@ from intarsia.config.schema.training import TrainConfig
 from intarsia.core.batch import Batch
 from intarsia.core.errors import CheckpointError, EvaluationError, TrainingError
 from intarsia.nn.fast_products import fast_products
-from intarsia.training.allocator import keep_freed_memory
+from intarsia.training.allocator import keep_freed_memory, release_freed_memory
 from intarsia.training.averaging import MovingAverage
 from intarsia.training.checkpoint import CheckpointStore, load_model, load_optimizer, read_state
 from intarsia.training.distributed import World
@@ -346,6 +346,7 @@ class Trainer:
     def _epoch_ended(self) -> StopReason | None:
         """Counted in epochs, a run evaluates at their ends; counted in steps, at its checkpoints."""
         config = self.config
+        self._release()
         done = self._done()
         by_epochs = self.num_epochs > 0 or not config.save_checkpoints_steps
         if done is not None or (by_epochs and not config.eval_steps and self.state.epoch % config.eval_epochs == 0):
@@ -385,6 +386,7 @@ class Trainer:
         state = self.state
         if self.evaluate is None or state.evaluated == state.step:
             return
+        self._release()
         drawn = random_state()
         modes = [module for module in self.model.modules() if module.training]
         self.model.eval()
@@ -397,6 +399,7 @@ class Trainer:
         for module in modes:
             module.training = True
         set_random_state(drawn)  # training draws the same numbers however often it is evaluated
+        self._release()
         state.evaluated = state.step
         improved = self.selection.update(state.step, metrics)
         state.last_metrics = {name: metric.value for name, metric in metrics.items()}
@@ -406,6 +409,10 @@ class Trainer:
         self._saved_at = -1
         if improved and self.selection.keeps_best:
             self._save()
+
+    def _release(self) -> None:
+        if self.device.type == "cpu":
+            release_freed_memory()
 
     def _write_losses(self) -> None:
         losses = self.recorder.losses(self.state, self.sums, self.optimizers.rates(self.state.step - 1))
