@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Mapping
@@ -60,6 +61,78 @@ class Passes(SilentReporter):
     def usual(self) -> float:
         """The mean of the passes after the first, in which everything happens for the first time."""
         return statistics.mean(self.seconds[1:] or self.seconds)
+
+
+class Reached(Exception):
+    """The model is good enough."""
+
+
+class Until(Passes):
+    """Notes, too, what each evaluation came to and when; ends the run where that is enough.
+
+    Args:
+        metric: What is looked at.
+        enough: Its value from which on the model is good enough.
+
+    Attributes:
+        values: Of the evaluations.
+        began: When data and model were ready.
+        ended: When the last evaluation was done.
+    """
+
+    def __init__(self, metric: str, enough: float) -> None:
+        super().__init__()
+        self.metric, self.enough = metric, enough
+        self.values: list[float] = []
+        self.began = self.ended = 0.0
+
+    def start(self, *, step: int, total_steps: int | None) -> None:
+        """Data and model are ready."""
+        super().start(step=step, total_steps=total_steps)
+        self.began = time.perf_counter()
+
+    def evaluated(self, *, step: int, metrics: Mapping[str, Metric], best: bool) -> None:
+        """Raises Reached where the model is good enough."""
+        super().evaluated(step=step, metrics=metrics, best=best)
+        self.ended = time.perf_counter()
+        value = metrics[self.metric].value
+        assert value is not None
+        self.values.append(value)
+        if self.reached:
+            raise Reached
+
+    @property
+    def reached(self) -> bool:
+        """Whether the model is good enough."""
+        return self.values[-1] >= self.enough
+
+
+def trained_until(report: Report, pipeline: dict[str, Any], metric: str, enough: float) -> Until:
+    """Trains until a metric is good enough or the pipeline ends."""
+    watch = Until(metric, enough)
+    with contextlib.suppress(Reached):
+        run(pipeline_from(pipeline), run_dir=report.out.parent / "run", reporter=watch)
+    return watch
+
+
+def refuse_unreached(watch: Until) -> None:
+    """Ends the program where the metric is not good enough."""
+    if not watch.reached:
+        passes = len(watch.seconds)
+        raise SystemExit(
+            f"a {watch.metric} of {watch.enough} was not reached in {passes} passes: {watch.values[-1]:.4f}"
+        )
+
+
+def parts(report: Report, **data_config: Any) -> dict[str, Any]:
+    """What a pipeline says of the data where the parts for training and testing are given; writes both as files."""
+    for part in ("train", "test"):
+        columns = {name: np.load(report.data / f"{part}_{name}s.npy") for name in ("user", "item")}
+        pl.DataFrame(columns).write_parquet(report.out.parent / f"{part}.parquet")
+    return {
+        **{f"{part}_input_path": str(report.out.parent / f"{part}.parquet") for part in ("train", "test")},
+        "data_config": {"log": LOG["log"], "split": "files", "batch_size": report.number("batch"), **data_config},
+    }
 
 
 def training_log(report: Report) -> pl.DataFrame:

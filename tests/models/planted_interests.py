@@ -104,3 +104,14 @@ def recovered_shares(
     of_known, of_strangers = (np.array(f["item"].to_list(), dtype=np.int64).reshape(500, 20) for f in (known, told))
     found = replace(planted, liked=planted.liked[:500]).recovered(of_known), strangers.recovered(of_strangers)
     return float((found[0] == INTERESTS).mean()), float((found[1] == INTERESTS).mean())
+
+
+def shares_of_four_and_one(
+    model_class: str, message: str, options: Mapping[str, Any], folder: Path, **training: Any
+) -> dict[int, tuple[float, float]]:
+    """`recovered_shares` of a model with four interests, and with one, trained alike."""
+    shares = {}
+    for count in (INTERESTS, 1):
+        given = {"model_class": model_class, message: {**options, "num_interests": count}, "objective": "softmax"}
+        shares[count] = recovered_shares(given, folder / str(count), **training)
+    return shares

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted_interests import recovered_shares
+from planted_interests import shares_of_four_and_one
 from retrieval_contract import RetrieverContract, query
 from torch import Tensor
 
@@ -111,11 +111,9 @@ def routed(votes: list[list[Tensor]], rounds: int) -> list[Tensor]:
 @pytest.mark.long
 def test_four_interests_are_found_where_one_vector_does_not_find_them(tmp_path: Path) -> None:
     """Matrices for each position need users and width; in 16 numbers and more one vector finds most interests, too."""
-    shares = {}
-    for count in (4, 1):
-        options = {"hidden_size": 14, "num_interests": count, "max_history": 20}
-        model = {"model_class": "ComiRecDR", "comirec_dr": options, "objective": "softmax"}
-        folder = tmp_path / str(count)
-        shares[count] = recovered_shares(model, folder, epochs=15, learning_rate=0.03, num_users=9000)
+    options = {"hidden_size": 14, "max_history": 20}
+    shares = shares_of_four_and_one(
+        "ComiRecDR", "comirec_dr", options, tmp_path, epochs=15, learning_rate=0.03, num_users=9000
+    )
     assert min(shares[4]) >= 0.95, shares
     assert max(shares[1]) < 0.6, shares

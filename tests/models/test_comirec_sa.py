@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted_interests import recovered_shares
+from planted_interests import shares_of_four_and_one
 from retrieval_contract import RetrieverContract, query
 
 from intarsia.core.batch import Batch, Dense, Jagged
@@ -94,11 +94,9 @@ def test_the_score_is_that_of_the_best_interest_and_so_is_the_loss() -> None:
 
 @pytest.mark.long
 def test_four_interests_are_found_where_one_vector_does_not_find_them(tmp_path: Path) -> None:
-    shares = {}
-    for count in (4, 1):
-        options = {"hidden_size": 8, "num_interests": count, "max_history": 20}
-        model = {"model_class": "ComiRecSA", "comirec_sa": options, "objective": "softmax"}
-        folder = tmp_path / str(count)
-        shares[count] = recovered_shares(model, folder, epochs=20, learning_rate=0.05, num_users=6000, clusters=7)
+    options = {"hidden_size": 8, "max_history": 20}
+    shares = shares_of_four_and_one(
+        "ComiRecSA", "comirec_sa", options, tmp_path, epochs=20, learning_rate=0.05, num_users=6000, clusters=7
+    )
     assert min(shares[4]) >= 0.95, shares
     assert max(shares[1]) < 0.6, shares

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from planted_interests import recovered_shares
+from planted_interests import shares_of_four_and_one
 from retrieval_contract import RetrieverContract, query
 from torch import Tensor
 
@@ -134,11 +134,7 @@ def test_a_high_power_and_none_choose_the_nearest_interest() -> None:
 
 @pytest.mark.long
 def test_four_interests_are_found_where_one_vector_does_not_find_them(tmp_path: Path) -> None:
-    shares = {}
-    for count in (4, 1):
-        options: dict[str, Any] = {"hidden_size": 12, "num_interests": count, "max_history": 24, "hidden_units": []}
-        model = {"model_class": "MIND", "mind": options, "objective": "softmax"}
-        folder = tmp_path / str(count)
-        shares[count] = recovered_shares(model, folder, epochs=12, learning_rate=0.03, num_users=2500)
+    options = {"hidden_size": 12, "max_history": 24, "hidden_units": []}
+    shares = shares_of_four_and_one("MIND", "mind", options, tmp_path, epochs=12, learning_rate=0.03, num_users=2500)
     assert min(shares[4]) >= 0.95, shares
     assert max(shares[1]) < 0.6, shares

@@ -1,29 +1,15 @@
 """MF with BPR with intarsia: passes over the log, then the ranking of all items for everybody in the test part."""
 
 import numpy as np
-import polars as pl
-from ours_ import Passes
+from ours_ import Passes, parts
 from report import Report
 
 from intarsia.recommender.fit import run
 from intarsia.recommender.pipeline import pipeline_from
 
 report = Report("intarsia")
-here = report.out.parent
-for part in ("train", "test"):
-    columns = {name: np.load(report.data / f"{part}_{name}s.npy") for name in ("user", "item")}
-    pl.DataFrame(columns).write_parquet(here / f"{part}.parquet")
-batch = report.number("batch")
-steps = -(-len(np.load(report.data / "train_users.npy")) // batch)
 pipeline = {
-    "train_input_path": str(here / "train.parquet"),
-    "test_input_path": str(here / "test.parquet"),
-    "data_config": {
-        "log": {"user_field": "user", "item_field": "item"},
-        "split": "files",
-        "batch_size": batch,
-        "eval_batch_size": 1024,
-    },
+    **parts(report, eval_batch_size=1024),
     "model_config": {
         "model_class": "MF",
         "mf": {"hidden_size": report.number("factors")},
@@ -35,13 +21,13 @@ pipeline = {
         "learning_rate": 0.001,
         "num_epochs": report.number("epochs"),
         "eval_epochs": report.number("epochs"),
-        "log_step_count_steps": steps,
+        "log_step_count_steps": -(-len(np.load(report.data / "train_users.npy")) // report.number("batch")),
     },
     "eval_config": {"metrics": ["recall@20", "ndcg@20"]},
 }
 passes = Passes()
 with report.phase("fit"):
-    found = run(pipeline_from(pipeline), run_dir=here / "run", reporter=passes)
+    found = run(pipeline_from(pipeline), run_dir=report.out.parent / "run", reporter=passes)
 assert len(passes.seconds) == report.number("epochs")
 report.figures |= {
     "prepare": found.seconds["data"],

@@ -1,19 +1,16 @@
 """A click model on Frappe with intarsia: one pipeline over the files, evaluated after every pass."""
 
-import contextlib
 import statistics
 import time
 
-from ours_ import Passes
+from ours_ import trained_until
 from report import Report
 
 import intarsia.recommender.ranking  # noqa: F401 - others import their models before the clock starts, too
-from intarsia.recommender.fit import run
-from intarsia.recommender.pipeline import pipeline_from
 
 report = Report("intarsia")
 FIELDS = ["user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city"]
-width, target = report.number("width"), float(report.options["target"])
+width = report.number("width")
 with (report.data / "train.csv").open("rb") as lines:
     num_rows = sum(1 for _ in lines) - 1
 layers = {"hidden_units": [400, 400, 400], "dropout_ratio": [0.2, 0.2, 0.2], "use_bn": True}
@@ -85,41 +82,10 @@ pipeline = {
     },
     "eval_config": {"metrics_set": ["auc"]},
 }
-
-
-class Reached(Exception):
-    """The AUC is there."""
-
-
-class Watch(Passes):
-    """Notes what a pass and the whole way take and what each pass came to; stops where that is enough."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.aucs: list[float] = []
-        self.began = self.ended = 0.0
-
-    def start(self, *, step: int, total_steps: int | None) -> None:
-        """Data and model are ready."""
-        super().start(step=step, total_steps=total_steps)
-        self.began = time.perf_counter()
-
-    def evaluated(self, *, step: int, metrics: dict, best: bool) -> None:
-        """After every pass."""
-        super().evaluated(step=step, metrics=metrics, best=best)
-        self.aucs.append(float(metrics["auc"].value))
-        self.ended = time.perf_counter()
-        if self.aucs[-1] >= target:
-            raise Reached
-
-
 started = time.perf_counter()
-watch = Watch()
-with contextlib.suppress(Reached):
-    run(pipeline_from(pipeline), run_dir=report.out.parent / "run", reporter=watch)
-epochs = len(watch.aucs)
+watch = trained_until(report, pipeline, "auc", float(report.options["target"]))
 report.figures |= {"prepare": watch.began - started, "epoch": statistics.mean(watch.seconds)}
-if watch.aucs[-1] >= target:
+if watch.reached:
     report.figures["total"] = watch.ended - started
-report.figures |= {"epochs": epochs, "auc": watch.aucs[-1], "reached": int(watch.aucs[-1] >= target)}
+report.figures |= {"epochs": len(watch.values), "auc": watch.values[-1], "reached": int(watch.reached)}
 report.write()
